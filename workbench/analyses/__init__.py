@@ -1,0 +1,24 @@
+"""Events to tables. `analyses/<name>.py` holds `<name>(run, *, option=...) -> Result`, found by being there."""
+
+from workbench import registry, settings
+from workbench.analyses.core.result import Result
+from workbench.trace.run import Run
+
+PACKAGE = "workbench.analyses"
+# These take two runs, and are called by their own command.
+PAIRWISE = frozenset({"difference"})
+
+
+def names() -> tuple[str, ...]:
+    """Analyses of one run."""
+    return tuple(name for name in registry.functions(PACKAGE) if name not in PAIRWISE)
+
+
+def analyze(run: Run, name: str, **options: object) -> Result:
+    """Run the analysis `name` on `run`; options may be text, and are cast by the analysis's annotations."""
+    if not isinstance(run, Run):
+        raise TypeError(f"analyze takes a Run (from workbench.load), not {type(run).__name__}")
+    function = registry.function(PACKAGE, name, "analysis")
+    result = function(run, **settings.options(function, options))
+    result.notes = [*run.notes, *result.notes]
+    return result

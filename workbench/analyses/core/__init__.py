@@ -1,0 +1,1 @@
+"""What analyses share: the result, interval algebra, reuse distances."""

@@ -1,0 +1,258 @@
+"""The command line: one thin function a command. Results go to standard output, progress and errors to standard error.
+
+Exit codes: 0 done (also "not applicable"), 1 the work failed, 2 the call or the input was wrong, 130 interrupted.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer._click.exceptions import ClickException
+
+from workbench import console, registry
+from workbench.errors import InputError
+
+app = typer.Typer(
+    name="workbench", help="Characterize recommendation-model infrastructure.", no_args_is_help=False,
+    rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False,
+)  # fmt: skip
+
+TRACES = Path("traces")
+
+
+class Format(StrEnum):
+    """Output formats of `analyze`."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class Target(StrEnum):
+    """What `export` writes."""
+
+    PERFETTO = "perfetto"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
+Traces = Annotated[Path, typer.Option(help="Folder that runs are written to and read from.")]
+Paths = Annotated[list[Path], typer.Argument(help="A run directory, a trace file, or a folder of one trace a rank.")]
+Out = Annotated[Path | None, typer.Option(help="Write to this file.")]
+
+
+@app.command()
+def machine(
+    quick: Annotated[bool, typer.Option("--quick", help="At most 30 s.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, whatever is cached.")] = False,
+    style: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+) -> None:
+    """Measure what this machine can do (cached), and print it beside what its vendor promises."""
+    from workbench.machine.measure import ceilings
+    from workbench.machine.table import summary_table
+
+    bar, report = console.progress_reporter()
+    with bar:
+        found = ceilings(quick=quick, fresh=fresh, progress=report)
+    if style is Format.JSON:
+        sys.stdout.buffer.write(found.dumps() + b"\n")
+    elif style is Format.CSV:
+        sys.stdout.write(found.table.to_csv(index=False))
+    else:
+        console.print_frame(console.console(), summary_table(found), rows=500)
+
+
+@app.command(name="list")
+def list_(
+    traces: Traces = TRACES,
+    definitions: Annotated[bool, typer.Option("--definitions", help="Every metric with formula and source.")] = False,
+) -> None:
+    """What there is: workloads and presets, analyses, studies, runs - or every metric's definition."""
+    from workbench.listing import definition_lines, inventory_lines
+
+    for line in definition_lines() if definitions else inventory_lines(traces):
+        sys.stdout.write(line + "\n")
+
+
+@app.command()
+def run(
+    workload: str,
+    preset: Annotated[str, typer.Option(help="A named configuration (workbench list).")] = "default",
+    settings: Settings = None,
+    traces: Traces = TRACES,
+    no_ceilings: Annotated[bool, typer.Option("--no-ceilings", help="Do not measure the machine first.")] = False,
+    py_spy: Annotated[bool, typer.Option("--py-spy", help="Sample host stacks too.")] = False,
+) -> None:
+    """Run a reference implementation; the last line of standard output is the run directory."""
+    sys.stdout.write(f"{_start(workload, preset, settings, traces, not no_ceilings, py_spy)}\n")
+
+
+@app.command()
+def load(paths: Paths) -> None:
+    """Read a run or trace and say what is in it."""
+    from workbench.listing import run_lines
+    from workbench.trace.loader import load as load_run
+
+    for line in run_lines(load_run(*paths)):
+        sys.stdout.write(line + "\n")
+
+
+@app.command()
+def analyze(
+    paths: Paths,
+    analysis: Annotated[str | None, typer.Option(help="One analysis; without it, all that apply.")] = None,
+    settings: Settings = None,
+    style: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    out: Out = None,
+) -> None:
+    """Turn a run or trace into breakdowns."""
+    from workbench.analyses import analyze as analyze_run
+    from workbench.analyses import names
+    from workbench.settings import split_assignments
+    from workbench.trace.loader import load as load_run
+
+    options = split_assignments(settings or [])
+    if analysis:
+        registry.check(analysis, names(), "analysis")
+    elif options:
+        raise InputError("--set changes one analysis: name it with --analysis")
+    loaded = load_run(*paths)
+    results = [analyze_run(loaded, name, **options) for name in ([analysis] if analysis else names())]
+    applying = results if analysis else [result for result in results if result.applies]
+    console.write(applying, style, out, single=analysis is not None)
+
+
+@app.command()
+def compare(
+    a: Path,
+    b: Path,
+    fail_above: Annotated[float | None, typer.Option(metavar="PCT", help="Exit 1 when B is slower by more.")] = None,
+    settings: Settings = None,
+    style: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    out: Out = None,
+) -> None:
+    """What grew, shrank, appeared or vanished from run A to run B."""
+    from workbench.analyses.difference import compare as compare_runs
+    from workbench.settings import split_assignments
+    from workbench.trace.loader import load as load_run
+
+    result = compare_runs(load_run(a), load_run(b), **split_assignments(settings or []))
+    console.write([result], style, out, single=True)
+    change_pct = result.summary.get("change_pct")
+    if fail_above is not None and change_pct is not None and change_pct > fail_above:
+        sys.stderr.write(f"{b} is {change_pct:.1f} % slower than {a}: more than the {fail_above:g} % allowed\n")
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    paths: Paths,
+    to: Annotated[
+        Target, typer.Option(help="perfetto: Chrome JSON; csv, parquet: the events table.")
+    ] = Target.PERFETTO,
+    out: Out = None,
+) -> None:
+    """Write a run for other tools; prints the file's path."""
+    from workbench.export import export as export_run
+    from workbench.trace.loader import load as load_run
+
+    sys.stdout.write(f"{export_run(load_run(*paths), to, out)}\n")
+
+
+@app.command()
+def report(paths: Paths, out: Out = None) -> None:
+    """Write one self-contained HTML file with every breakdown that applies; prints its path."""
+    from workbench.report import write_report
+    from workbench.trace.loader import load as load_run
+
+    sys.stdout.write(f"{write_report(load_run(*paths), out)}\n")
+
+
+@app.command()
+def study(name: Annotated[str | None, typer.Argument()] = None) -> None:
+    """Reproduce a paper's figures beside its own."""
+    known = registry.functions("workbench.studies")
+    if name is None:
+        sys.stdout.write("\n".join(known) + "\n" if known else "no study is here yet\n")
+        return
+    registry.check(name, known, "study")
+
+
+@app.command()
+def dash(
+    traces: Traces = TRACES,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8050,
+) -> None:
+    """Serve the pages on 127.0.0.1."""
+    from dashboards.app import serve
+
+    serve(traces, port)
+
+
+@app.command()
+def demo(
+    traces: Traces = TRACES,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8050,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop after the report.")] = False,
+) -> None:
+    """Measure, train on two ranks, break the run down, write the report, serve the pages."""
+    from workbench.analyses import analyze as analyze_run
+    from workbench.machine.measure import ceilings
+    from workbench.report import write_report
+    from workbench.trace.loader import load as load_run
+
+    bar, progress = console.progress_reporter()
+    with bar:
+        ceilings(quick=True, progress=progress)
+    loaded = load_run(_start("training", "default", [], traces, True, False))
+    screen = console.console()
+    for name in ("time", "roofline", "memory_tiers", "communication"):
+        console.print_result(screen, analyze_run(loaded, name), rows=12)
+    sys.stdout.write(f"\nreport: {write_report(loaded, None)}\n")
+    if not no_serve:
+        dash(traces, port)
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete the tables made from users' traces.")] = False,
+) -> None:
+    """Where derived tables are kept, how big they are; --clear deletes them."""
+    from workbench.trace import cache as trace_cache
+    from workbench.units import format_bytes
+
+    files, size_bytes = trace_cache.clear() if clear else trace_cache.usage()
+    verb = "deleted" if clear else "holds"
+    sys.stdout.write(f"{trace_cache.folder()} {verb} {files} tables, {format_bytes(size_bytes)}\n")
+
+
+def _start(workload: str, preset: str, settings: list[str] | None, traces: Path, ceilings: bool, py_spy: bool) -> Path:
+    from workbench.settings import split_assignments
+    from workbench.workloads import start
+
+    return start(workload, preset, split_assignments(settings or []), traces, ceilings, py_spy)
+
+
+def main() -> None:
+    """Entry point: wrong calls and wrong inputs become one line and exit code 2."""
+    try:
+        code = app(standalone_mode=False) or 0
+    except InputError as error:
+        code = _fail(str(error))
+    except ClickException as error:
+        code = _fail(f"{error.format_message()} (workbench --help shows the commands)")
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing is wrong; keep Python from complaining at exit.
+        sys.stdout = open("/dev/null", "w")  # noqa: SIM115
+        code = 0
+    sys.exit(code)
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write("workbench: " + " ".join(message.split()) + "\n")
+    return 2

@@ -1,0 +1,213 @@
+"""The recorder: `with recorder.span("lookup", kind="compute")` and nothing else to learn.
+
+A span costs about a microsecond: closing it appends one tuple to a list; a thread encodes and appends the list
+to `<process>.spans.jsonl` twice a second, so a killed process loses at most the last half second. Switched off, a span
+is one shared no-op object. Keep spans above ~0.5 ms of work, and never open one for each lookup: count instead.
+
+The recorder knows no framework. GPU work is asynchronous, so a span around it would time the launch: `device` (given
+by `workloads/profiling.py`) marks both ends on the device and tells the duration once it is known.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, Header, Span
+
+FLUSH_SECONDS = 0.5
+HEARTBEAT_SECONDS = 5.0
+
+METRICS_SCHEMA = pa.schema(
+    [("time_ns", pa.int64()), ("step", pa.int64()), ("name", pa.string()), ("value", pa.float64())]
+)
+ACCESSES_SCHEMA = pa.schema(
+    [("step", pa.int32()), ("table", pa.int32()), ("lengths", pa.list_(pa.int32())), ("rows", pa.list_(pa.int64()))]
+)
+
+
+class DeviceTimer(Protocol):
+    """What a recorder needs of a device whose work is asynchronous."""
+
+    name: str
+
+    def mark(self) -> object:
+        """A point in the device's order of work, recorded now."""
+
+    def elapsed_ns(self, start: object, end: object) -> int:
+        """Time between two marks; waits until the device has reached `end`."""
+
+
+class _NoSpan:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_) -> bool:
+        return False
+
+
+_NO_SPAN = _NoSpan()
+
+
+class _OpenSpan:
+    __slots__ = ("fields", "mark", "name", "recorder", "start_ns")
+
+    def __init__(self, recorder: "Recorder", name: str, fields: dict) -> None:
+        self.recorder, self.name, self.fields = recorder, name, fields
+
+    def __enter__(self) -> "_OpenSpan":
+        device = self.recorder.device
+        self.mark = device.mark() if device else None
+        self.start_ns = time.monotonic_ns()
+        return self
+
+    def __exit__(self, error_type: type | None, *_) -> bool:
+        end_ns = time.monotonic_ns()
+        recorder = self.recorder
+        if error_type is not None:
+            self.fields["tags"] = f"{self.fields.get('tags', '')} error".strip()
+        marks = (self.mark, recorder.device.mark()) if recorder.device else None
+        recorder._closed.append(
+            (self.name, self.start_ns, end_ns, recorder.step, threading.current_thread().name, self.fields, marks)
+        )
+        return False
+
+
+class Recorder:
+    """Writes one process's part of a run directory: spans, metrics and embedding accesses.
+
+    With `directory=None` it is off and every call is a no-op. Use as a context manager, or call `close`.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        process: str = "main",
+        rank: int = -1,
+        device: DeviceTimer | None = None,
+        heartbeat: Callable[[], None] | None = None,
+    ) -> None:
+        self.process, self.rank, self.device, self._heartbeat = process, rank, device, heartbeat
+        self.enabled = directory is not None
+        self.step = -1
+        # Deques: several threads append while the flushing thread takes from the other end, without a lock.
+        self._closed: deque[tuple] = deque()
+        self._metrics: deque[tuple] = deque()
+        if not self.enabled:
+            return
+        self._directory = Path(directory)
+        self._encoder = msgspec.json.Encoder()
+        self._file = (self._directory / f"{process}.spans.jsonl").open("ab", buffering=0)
+        self._file.write(self._encoder.encode(self._header()) + b"\n")
+        self._streams: dict[str, pa.RecordBatchStreamWriter] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._flush_loop, name="recorder", daemon=True)
+        self._thread.start()
+
+    def span(self, name: str, kind: str = "span", **fields):
+        """A context manager that records `name` with its duration; `fields` are those of `schema.Span`.
+
+        A wrong field or word is a ValueError when the span opens, not when the file is written.
+        """
+        if not self.enabled:
+            return _NO_SPAN
+        if not fields.keys() <= SPAN_FIELDS or kind not in KINDS or fields.get("source", "measured") not in SOURCES:
+            raise ValueError(f"span {name!r}: kind is one of {KINDS}, fields are {sorted(SPAN_FIELDS)}")
+        fields["kind"] = kind
+        return _OpenSpan(self, name, fields)
+
+    def metric(self, name: str, value: float) -> None:
+        """One point of a time series (loss, samples_per_s, resident_bytes...), stamped with the current step."""
+        if self.enabled:
+            self._metrics.append((time.time_ns(), self.step, name, float(value)))
+
+    def accesses(self, table: int, lengths: Sequence[int], rows: Sequence[int]) -> None:
+        """Rows that one table's bags looked up in this step, in order: `lengths` [bags], `rows` [sum of lengths]."""
+        if not self.enabled:
+            return
+        columns = [
+            pa.array([self.step], pa.int32()),
+            pa.array([table], pa.int32()),
+            _one_list(np.asarray(lengths, dtype=np.int32)),
+            _one_list(np.asarray(rows, dtype=np.int64)),
+        ]
+        with self._lock:
+            self._stream("accesses", ACCESSES_SCHEMA).write_batch(pa.record_batch(columns, schema=ACCESSES_SCHEMA))
+
+    def flush(self) -> None:
+        """Hand everything recorded so far to the operating system."""
+        if not self.enabled:
+            return
+        with self._lock:
+            lines = [self._encoder.encode(self._record(*span)) + b"\n" for span in _drain(self._closed)]
+            if lines:
+                self._file.write(b"".join(lines))
+            if metrics := list(_drain(self._metrics)):
+                batch = pa.record_batch([list(column) for column in zip(*metrics, strict=True)], schema=METRICS_SCHEMA)
+                self._stream("metrics", METRICS_SCHEMA).write_batch(batch)
+
+    def close(self) -> None:
+        """Flush and close the files; further spans are not recorded."""
+        if not self.enabled:
+            return
+        self._stop.set()
+        self._thread.join()
+        self.flush()
+        self.enabled = False
+        for stream in self._streams.values():
+            stream.close()
+        self._file.close()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _header(self) -> Header:
+        return Header(
+            schema=SCHEMA_VERSION, process=self.process, rank=self.rank, pid=os.getpid(), host=socket.gethostname(),
+            wall_ns=time.time_ns(), monotonic_ns=time.monotonic_ns(),
+        )  # fmt: skip
+
+    def _record(self, name, start_ns, end_ns, step, lane, fields, marks) -> Span:
+        duration_ns = end_ns - start_ns
+        if marks is not None:
+            # The host may run ahead of the device: what the span's work took is the device's time, if that is longer.
+            duration_ns = max(duration_ns, self.device.elapsed_ns(*marks))
+            fields.setdefault("device", self.device.name)
+        lane = "main" if lane == "MainThread" else lane
+        return Span(name=name, start_ns=start_ns, duration_ns=duration_ns, step=step, lane=lane, **fields)
+
+    def _stream(self, name: str, schema: pa.Schema) -> pa.RecordBatchStreamWriter:
+        if name not in self._streams:
+            sink = pa.OSFile(str(self._directory / f"{self.process}.{name}.arrow"), "wb")
+            self._streams[name] = pa.ipc.new_stream(sink, schema)
+        return self._streams[name]
+
+    def _flush_loop(self) -> None:
+        beat_ns = time.monotonic_ns()
+        while not self._stop.wait(FLUSH_SECONDS):
+            self.flush()
+            if self._heartbeat and time.monotonic_ns() - beat_ns > HEARTBEAT_SECONDS * 1e9:
+                self._heartbeat()
+                beat_ns = time.monotonic_ns()
+
+
+def _drain(queue: deque) -> Iterator[tuple]:
+    """Take what is there, oldest first; what other threads append meanwhile may be taken too."""
+    while queue:
+        yield queue.popleft()
+
+
+def _one_list(values: np.ndarray) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), pa.array(values))

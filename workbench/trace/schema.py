@@ -1,0 +1,160 @@
+"""The events table, the traffic table and the records of a span file: columns, types, allowed words; checked on load.
+
+`traces/README.md` tells the same in words. Times are ns, sizes bytes. Text columns are pandas categoricals, since a
+trace of millions of events has a few thousand distinct names.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+SCHEMA_VERSION = 1
+
+KINDS = ("compute", "memory", "communication", "storage", "serialization", "wait", "runtime", "span")
+SOURCES = ("measured", "modelled", "simulated")
+TIERS = ("l1", "l2", "l3", "dram", "hbm", "ssd", "nvlink", "pcie", "network")
+
+# column -> (dtype, value where a reader has nothing to say, meaning)
+EVENT_COLUMNS: dict[str, tuple[str, object, str]] = {
+    "event_id": ("int64", None, "row key in the run"),
+    "parent_id": ("int64", -1, "enclosing event on the same lane, -1 for none"),
+    "launch_id": ("int64", -1, "host event that launched this device event, -1 for none"),
+    "process": ("category", "", "trainer-0, shard-3, worker-1, rank-0..."),
+    "rank": ("int32", -1, "rank in its group, -1 for none"),
+    "lane": ("category", "", "thread or stream"),
+    "device": ("category", "cpu", "cpu, cuda:0, mtia:0..."),
+    "step": ("int64", -1, "iteration, request, split or round; -1 outside"),
+    "name": ("category", "", "operator, kernel or span"),
+    "kind": ("category", "span", "one of KINDS"),
+    "phase": ("category", "", "forward, backward, optimizer, input... or empty"),
+    "start_ns": ("int64", None, "Unix time on the run's clock"),
+    "duration_ns": ("int64", None, "end - start, never negative"),
+    "flops": ("float64", np.nan, "floating-point operations, NaN where unknown"),
+    "collective": ("category", "", "all_to_all, all_reduce, all_gather, reduce_scatter, broadcast, send, recv..."),
+    "group_size": ("int32", -1, "ranks in the collective's process group"),
+    "message_bytes": ("float64", np.nan, "message size by the collective's own convention (costs/collectives.py)"),
+    "operator_id": ("int32", -1, "row of the run's operators table: name, shapes, dtypes, concrete inputs"),
+    "source": ("category", "measured", "one of SOURCES"),
+    "tags": ("category", "", "space-separated: warmup, profiled, error, gc..."),
+}
+
+TRAFFIC_COLUMNS: dict[str, str] = {
+    "event_id": "int64", "tier": "category", "read_bytes": "float64", "write_bytes": "float64",
+}  # fmt: skip
+
+# One row a distinct call signature; the three last columns are JSON text exactly as the profiler wrote it.
+OPERATOR_COLUMNS = ("name", "input_dims", "input_types", "concrete_inputs")
+
+
+class Header(msgspec.Struct, tag_field="record", tag="header", kw_only=True):
+    """First line of a span file: who wrote it, and the anchor that maps its monotonic clock to Unix time."""
+
+    schema: int
+    process: str
+    rank: int
+    pid: int
+    host: str
+    wall_ns: int
+    monotonic_ns: int
+
+
+class Span(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_defaults=True):
+    """One span, written when it closes. `start_ns` is on the writer's monotonic clock."""
+
+    name: str
+    kind: str
+    start_ns: int
+    duration_ns: int
+    lane: str = "main"
+    phase: str = ""
+    step: int = -1
+    device: str = "cpu"
+    flops: float | None = None
+    collective: str = ""
+    group_size: int = -1
+    message_bytes: float | None = None
+    source: str = "measured"
+    tags: str = ""
+
+    def __post_init__(self) -> None:
+        _member("kind", self.kind, KINDS)
+        _member("source", self.source, SOURCES)
+        if self.duration_ns < 0:
+            raise ValueError(f"span {self.name!r} has a negative duration of {self.duration_ns} ns")
+
+
+SPAN_FIELDS = frozenset(Span.__struct_fields__) - {"name", "start_ns", "duration_ns", "step", "lane"}
+
+
+def _member(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{what} {value!r} is not one of {', '.join(allowed)}")
+
+
+def events_frame(columns: Mapping[str, object]) -> pd.DataFrame:
+    """An events table from whatever columns a reader has; the others get their default. Validated."""
+    length = len(columns["start_ns"])
+    data = {}
+    for name, (dtype, default, _) in EVENT_COLUMNS.items():
+        if dtype == "category":
+            data[name] = _categorical(columns[name]) if name in columns else repeated(default, length)
+        elif name in columns:
+            data[name] = np.asarray(columns[name], dtype=dtype)
+        elif name == "event_id":
+            data[name] = np.arange(length, dtype=np.int64)
+        else:
+            data[name] = np.full(length, default, dtype=dtype)
+    frame = pd.DataFrame(data)
+    validate_events(frame)
+    return frame
+
+
+def repeated(value: str, length: int) -> pd.Categorical:
+    """A text column that says the same in every row."""
+    return pd.Categorical.from_codes(np.zeros(length, dtype=np.int8), categories=pd.Index([value], dtype="str"))
+
+
+def _categorical(values: object) -> pd.Categorical:
+    """Categories are always of pandas' `str` type, also when there are none: only equal types can be merged."""
+    values = pd.Categorical(values)
+    return values.set_categories(values.categories.astype("str")) if values.categories.dtype != "str" else values
+
+
+def validate_events(events: pd.DataFrame) -> None:
+    """Raise ValueError with the first broken rule: columns, types, words, durations, keys and parents."""
+    for name, (dtype, _, _) in EVENT_COLUMNS.items():
+        if name not in events.columns:
+            raise ValueError(f"events table lacks column {name!r}")
+        if str(events[name].dtype) != dtype:
+            raise ValueError(f"events column {name!r} is {events[name].dtype}, not {dtype}")
+    for column, allowed in (("kind", KINDS), ("source", SOURCES)):
+        for value in events[column].cat.categories:
+            _member(column, value, allowed)
+    if len(events) == 0:
+        return
+    if (events["duration_ns"].to_numpy() < 0).any():
+        raise ValueError("events table holds a negative duration")
+    identifiers = events["event_id"].to_numpy()
+    if len(np.unique(identifiers)) != len(identifiers):
+        raise ValueError("event_id is not unique")
+    parents = events["parent_id"].to_numpy()
+    if not np.isin(parents[parents >= 0], identifiers).all():
+        raise ValueError("parent_id names an event that is not there")
+
+
+def empty_events() -> pd.DataFrame:
+    """An events table without rows."""
+    return events_frame({"start_ns": [], "duration_ns": []})
+
+
+def empty_traffic() -> pd.DataFrame:
+    """A traffic table without rows."""
+    columns = {name: np.empty(0, dtype) for name, dtype in TRAFFIC_COLUMNS.items() if dtype != "category"}
+    return pd.DataFrame({name: columns.get(name, _categorical([])) for name in TRAFFIC_COLUMNS})
+
+
+def empty_operators() -> pd.DataFrame:
+    """An operators table without rows."""
+    return pd.DataFrame({name: pd.Series([], dtype="str") for name in OPERATOR_COLUMNS})
