@@ -5,6 +5,7 @@ None: an unknown device has no roof.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pandas as pd
 from workbench.errors import InputError
 
 CEILINGS_VERSION = 1
+TEXT = ("kind", "name", "device", "tier", "precision", "collective", "backend", "unit", "method", "source")
+# `row_bytes`: bytes of one random row or block. `message_bytes`: as the collective counts it (costs/collectives.py).
 COLUMNS = (
     "kind", "name", "device", "tier", "precision", "cores", "active", "row_bytes", "working_set_bytes", "collective",
     "backend", "group_size", "message_bytes", "unit", "value", "median", "min", "max", "repeats", "method", "source",
@@ -23,7 +26,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Ceiling:
-    """One limit. `value` (in `unit`) is the 90th percentile of the repeats, or the vendor's figure."""
+    """One limit. `value` (in `unit`) is the 90th percentile of the repeats of a rate, the median of those of a time, or
+    the vendor's figure; `low` and `high` are the least and the largest repeat."""
 
     value: float
     unit: str
@@ -45,49 +49,58 @@ class Ceilings:
         rows = self._rows(kind="compute", precision=precision, device=device)
         if len(rows) == 0:
             return None
-        if device == "cpu":
-            exact = rows if cores is None else rows[rows["cores"] == cores]
-            if len(exact) == 0:  # between one core and all: one core's rate times the number, at most all cores' rate
-                one, every = rows.nsmallest(1, "cores").iloc[0], rows.nlargest(1, "cores").iloc[0]
-                value = min(one["value"] * cores / one["cores"], every["value"])
-                return Ceiling(value, one["unit"], one["source"], f"{one['method']}, scaled to {cores} cores")
-            rows = exact.nlargest(1, "cores")
-        return _ceiling(rows.iloc[0])
+        if cores is None or rows["cores"].isna().all():
+            return _ceiling(rows.sort_values("cores").iloc[-1])
+        exact = rows[rows["cores"] == cores]
+        if len(exact):
+            return _ceiling(exact.iloc[0])
+        # Between one core and all: one core's rate times the number, at most all cores' rate.
+        one, every = rows.nsmallest(1, "cores").iloc[0], rows.nlargest(1, "cores").iloc[0]
+        scale = cores / one["cores"]
+        if one["value"] * scale > every["value"]:
+            return _ceiling(every)
+        return _ceiling(one, scale, f", scaled to {cores} cores")
 
     def bandwidth(
         self, tier: str, name: str = "triad", active: int = 1, cores: int | None = None, device: str = "cpu"
     ) -> Ceiling | None:
-        """Bytes/s that one process sustains from `tier` with access pattern `name` (read, write, copy, triad) while
-        `active` processes do the same. Where that count was not measured, the nearest measured one shares equally."""
-        rows = self._rows(kind="bandwidth", tier=tier, name=name, device=device)
-        if cores is not None and (rows["cores"] == cores).any():
-            rows = rows[rows["cores"] == cores]
-        return _nearest_active(rows, active)
+        """Bytes/s that one process with `cores` threads (None: its equal part of all) sustains from `tier` with access
+        pattern `name` (read, write, copy, triad) while `active` such processes do the same.
+
+        A vendor's figure names no pattern and stands for each.
+        """
+        rows = self._rows(kind="bandwidth", tier=tier, device=device)
+        return _share(rows[rows["name"].isin([name, ""])], active, cores)
 
     def gather(
-        self, tier: str, row_bytes: float, footprint_bytes: float | None = None, active: int = 1, device: str = "cpu"
+        self,
+        tier: str,
+        row_bytes: float,
+        footprint_bytes: float | None = None,
+        active: int = 1,
+        device: str = "cpu",
+        cores: int | None = None,
     ) -> Ceiling | None:
-        """Moved bytes/s (whole 64 B lines) of random row reads of `row_bytes` from a working set in `tier`.
+        """Moved bytes/s (whole 64 B lines) of random row reads of `row_bytes` from a working set in `tier`, by one
+        process with `cores` threads (None: its equal part of all) while `active` such processes do the same.
 
         Interpolates between measured row sizes on logarithmic axes; takes the working set nearest to
-        `footprint_bytes`, since translation misses slow a large one.
+        `footprint_bytes` (None: the smallest), since translation misses slow a large one; with or without software
+        prefetch, whichever is faster there.
         """
         rows = self._rows(kind="gather", tier=tier, device=device)
         if len(rows) == 0:
             return None
-        if footprint_bytes is not None:
-            distance = np.abs(np.log(rows["working_set_bytes"] / footprint_bytes))
-            rows = rows[distance == distance.min()]
-        counts = rows["active"].unique()
-        nearest = min(counts, key=lambda count: (abs(count - active), count))
-        rows = rows[rows["active"] == nearest].sort_values("row_bytes")
-        scale = min(1.0, nearest / active)
-        sizes = np.log(rows["row_bytes"].to_numpy(float))
-        values = [
-            float(np.exp(np.interp(math.log(row_bytes), sizes, np.log(rows[column].to_numpy(float))))) * scale
-            for column in ("value", "min", "max")
-        ]
-        return Ceiling(values[0], "B/s", rows["source"].iloc[0], rows["method"].iloc[0], values[1], values[2])
+        sizes = rows["working_set_bytes"]
+        distance = sizes if footprint_bytes is None else np.abs(np.log(sizes / footprint_bytes))
+        rows = rows[distance == distance.min()]
+        variants = [_at_row_size(variant, row_bytes, active, cores) for _, variant in rows.groupby("name")]
+        return max(variants, key=lambda ceiling: ceiling.value)
+
+    def overhead_ns(self, name: str) -> Ceiling | None:
+        """Time of one call of the operator `name` (aten::add, ...) with next to nothing to do."""
+        rows = self._rows(kind="overhead", name=name)
+        return _ceiling(rows.iloc[0]) if len(rows) else None
 
     def collective_ns(
         self, collective: str, group_size: int, message_bytes: float, backend: str | None = None
@@ -109,8 +122,10 @@ class Ceilings:
         return Ceiling(float(found[0]), "ns", rows["source"].iloc[0], rows["method"].iloc[0], *map(float, found[1:]))
 
     def tiers(self, device: str = "cpu") -> list[tuple[str, float]]:
-        """(tier, capacity in bytes) of the memory levels of `device`, nearest first; the last has infinite capacity."""
-        return [(level["tier"], float(level["capacity_bytes"] or math.inf)) for level in self.about["levels"][device]]
+        """(tier, capacity in bytes) of the memory levels of `device`, nearest first; the last has infinite capacity.
+        Empty for an unknown device."""
+        levels = self.about.get("levels", {}).get(device, [])
+        return [(level["tier"], float(level["capacity_bytes"] or math.inf)) for level in levels]
 
     def dumps(self) -> bytes:
         """As the bytes of machine.json."""
@@ -121,12 +136,11 @@ class Ceilings:
         return msgspec.json.format(msgspec.json.encode({"version": CEILINGS_VERSION, **self.about, "ceilings": rows}))
 
     @classmethod
-    def from_rows(cls, rows: list[dict], about: dict) -> "Ceilings":
+    def from_rows(cls, rows: Sequence[dict], about: dict) -> "Ceilings":
         """From records with some of COLUMNS."""
         table = pd.DataFrame(rows, columns=list(COLUMNS))
-        text = ["kind", "name", "device", "tier", "precision", "collective", "backend", "unit", "method", "source"]
-        table[text] = table[text].astype("object").fillna("")
-        numbers = [column for column in COLUMNS if column not in text]
+        table[list(TEXT)] = table[list(TEXT)].astype("object").fillna("")
+        numbers = [column for column in COLUMNS if column not in TEXT]
         table[numbers] = table[numbers].astype(float)
         table["device"] = table["device"].replace("", "cpu")
         return cls(table, about)
@@ -135,13 +149,16 @@ class Ceilings:
     def read(cls, path: Path) -> "Ceilings":
         """From a machine.json; an InputError when it is none."""
         try:
-            about = msgspec.json.decode(Path(path).read_bytes())
-            rows = about.pop("ceilings")
-        except (msgspec.DecodeError, KeyError, AttributeError, TypeError):
+            about = msgspec.json.decode(Path(path).read_bytes(), type=dict)
+            version, rows = about.pop("version", None), about.pop("ceilings")
+        except (OSError, msgspec.DecodeError, KeyError):
             raise InputError(f"{path} holds no ceilings: expected what `workbench machine` writes") from None
-        if about.get("version") != CEILINGS_VERSION:
-            raise InputError(f"{path} has ceilings of version {about.get('version')}, this workbench reads {CEILINGS_VERSION}")
-        return cls.from_rows(rows, about)
+        if version != CEILINGS_VERSION:
+            raise InputError(f"{path} has ceilings of version {version}, this workbench reads {CEILINGS_VERSION}")
+        try:
+            return cls.from_rows(msgspec.convert(rows, list[dict[str, str | float]]), about)
+        except (msgspec.ValidationError, ValueError):
+            raise InputError(f"{path} is damaged: a row of its ceilings is no record of text and numbers") from None
 
     def _rows(self, **equal: object) -> pd.DataFrame:
         rows = self.table
@@ -150,17 +167,40 @@ class Ceilings:
         return rows
 
 
-def _ceiling(row: pd.Series, scale: float = 1.0) -> Ceiling:
-    return Ceiling(
-        row["value"] * scale, row["unit"], row["source"], row["method"], row["min"] * scale, row["max"] * scale
-    )
+def _ceiling(row: pd.Series, scale: float = 1.0, remark: str = "") -> Ceiling:
+    value, low, high = (float(row[column] * scale) for column in ("value", "min", "max"))
+    return Ceiling(value, row["unit"], row["source"], row["method"] + remark, low, high)
 
 
-def _nearest_active(rows: pd.DataFrame, active: int) -> Ceiling | None:
-    """The row measured with `active` processes; else the nearest count, its total shared among `active`."""
+def _share(rows: pd.DataFrame, active: int, cores: int | None) -> Ceiling | None:
+    """What one process with `cores` threads gets while `active` such processes are at work.
+
+    A process of several threads counts as that many of one, so a row stands for the number of threads at work in it.
+    Between two measured numbers a thread gets what it got among fewer, but at most an equal part of the total that more
+    of them reached; beyond the largest, an equal part of its total. Rows that state no cores speak of whole processes.
+    """
     if len(rows) == 0:
         return None
-    counts = rows["active"].fillna(1)
-    row = rows.loc[(counts - active).abs().idxmin()]
-    measured = row["active"] if row["active"] == row["active"] else 1
-    return _ceiling(row, min(1.0, measured / active))
+    width, own = rows["cores"].fillna(1), 1.0
+    working = width * rows["active"].fillna(1)
+    if rows["cores"].notna().any():
+        own = working.max() / active if cores is None else cores
+    asked, most = own * active, working.max()
+    scale = own / width * (working / asked).where((working >= asked) | (asked > most), 1.0)
+    if asked > most:
+        nearest = working == most
+    else:
+        nearest = (working == asked) | ~(working == asked).any()
+    place = (rows["value"] * scale)[nearest].idxmin()
+    remark = "" if working[place] == asked else f", from {working[place]:g} threads at work to {asked:g}"
+    return _ceiling(rows.loc[place], scale[place], remark)
+
+
+def _at_row_size(rows: pd.DataFrame, row_bytes: float, active: int, cores: int | None) -> Ceiling:
+    """The share of one process at `row_bytes`, between the measured row sizes on logarithmic axes."""
+    shares = {size: _share(same, active, cores) for size, same in rows.groupby("row_bytes")}
+    sizes = np.log(list(shares))
+    rates = np.log([(share.value, share.low, share.high) for share in shares.values()])
+    value, low, high = (float(np.exp(np.interp(math.log(row_bytes), sizes, column))) for column in rates.T)
+    nearest = shares[min(shares, key=lambda size: abs(math.log(size / row_bytes)))]
+    return Ceiling(value, nearest.unit, nearest.source, nearest.method, low, high)
