@@ -32,7 +32,7 @@ def test_missing_columns_get_their_default():
 )
 def test_a_broken_table_is_refused(change, words):
     good = events_frame({"start_ns": [5, 6], "duration_ns": [1, 1]})
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         validate_events(change(good))
     assert words in str(caught.value)
 

@@ -86,7 +86,7 @@ class _RankFile:
 
 def _load_traces(paths: list[Path]) -> Run:
     files = [file for path in paths for file in (_trace_files(path) if path.is_dir() else [path])]
-    parts = [(file, cached_part(file, kineto.read)) for file in files]
+    parts = [(file, _read_trace(file)) for file in files]
     ranked = _assign_ranks(parts)
     for entry in ranked:
         entry.part.info["rank"] = entry.rank
@@ -99,6 +99,13 @@ def _load_traces(paths: list[Path]) -> Run:
         manifest={"workload": "trace", "status": "complete"}, ceilings=_promised(infos), parts=infos,
         notes=[*merged.notes, *_missing_ranks(infos)],
     )  # fmt: skip
+
+
+def _read_trace(file: Path) -> Part:
+    try:
+        return cached_part(file, kineto.read)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from None
 
 
 def _trace_files(folder: Path) -> list[Path]:

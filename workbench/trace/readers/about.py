@@ -1,0 +1,78 @@
+"""What a trace says about itself outside its events: ranks, process groups, devices, clock, profiler settings."""
+
+from typing import Any
+
+import msgspec
+
+from workbench.trace.readers.columns import integer
+from workbench.trace.readers.salvage import loads
+
+_SETTINGS = ("record_shapes", "profile_memory", "with_stack", "with_flops", "with_modules")
+
+
+def decode(metadata: bytes) -> dict[str, Any] | None:
+    """The top-level object as a dict, empty for an array; None where it cannot be read even tolerantly."""
+    try:
+        found = msgspec.json.decode(metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        try:
+            found = loads(metadata.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return None
+    return _mapping(found)
+
+
+def describe(metadata: dict[str, Any]) -> dict[str, Any]:
+    """`Part.info` from the top-level keys: rank (-1 unknown), world_size, backend, process_groups, devices (named by
+    their number only), profiler settings, trace_name, host, and base_time_ns: the Unix time that the times of newer
+    traces count from, 0 where they are absolute."""
+    distributed = _mapping(metadata.get("distributedInfo"))
+    world_size = integer(distributed.get("world_size"), bits=32)
+    return {
+        "rank": integer(distributed.get("rank"), bits=32),
+        "world_size": world_size if world_size > 0 else None,
+        "backend": distributed.get("backend"),
+        "process_groups": [_process_group(entry) for entry in _listed(distributed.get("pg_config"))],
+        "devices": [_device(entry) for entry in _listed(metadata.get("deviceProperties"))],
+        "profiler": {key: bool(integer(metadata.get(key)) > 0) for key in _SETTINGS},
+        "trace_name": metadata.get("traceName"),
+        "host": metadata.get("host_name"),
+        "base_time_ns": max(integer(metadata.get("baseTimeNanoseconds")), 0),
+    }
+
+
+def group_size(info: dict[str, Any]) -> int:
+    """Ranks of the process group, where all groups have as many; -1 where the trace does not tell."""
+    sizes = {group["size"] for group in info["process_groups"] if group["size"] > 0}
+    if not sizes:
+        return info["world_size"] or -1
+    return sizes.pop() if len(sizes) == 1 else -1
+
+
+def _process_group(entry: dict[str, Any]) -> dict[str, Any]:
+    ranks = entry.get("ranks") if isinstance(entry.get("ranks"), list) else []
+    size = integer(entry.get("pg_size"), bits=32)
+    return {
+        "name": str(entry.get("pg_name", "")),
+        "description": str(entry.get("pg_desc", "")),
+        "backend": str(entry.get("backend_config", "")),
+        "size": size if size > 0 else len(ranks),
+        "ranks": ranks,
+    }
+
+
+def _device(entry: dict[str, Any]) -> dict[str, Any]:
+    memory_bytes = integer(entry.get("totalGlobalMem"))
+    return {
+        "name": str(entry.get("id", 0)),
+        "model": str(entry.get("name", "")),
+        "memory_bytes": memory_bytes if memory_bytes > 0 else None,
+    }
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
