@@ -1,9 +1,13 @@
 """Shared fixtures. Real inputs come from the folder that WORKBENCH_DATA names; without it their tests skip, counted."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from workbench.trace.loader import load
+from workbench.trace.run import Run
 
 _SKIP_REASON = "WORKBENCH_DATA names no folder of real traces"
 
@@ -28,3 +32,11 @@ def pytest_terminal_summary(terminalreporter) -> None:
     skipped = [r for r in terminalreporter.stats.get("skipped", []) if _SKIP_REASON in str(r.longrepr)]
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} tests on real traces were skipped: {_SKIP_REASON}")
+
+
+@pytest.fixture(scope="session")
+def golden_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A committed training run of two ranks, loaded from a copy: loading writes derived tables beside it."""
+    folder = tmp_path_factory.mktemp("golden") / "training-2-ranks"
+    shutil.copytree(Path(__file__).parent.parent / "traces" / "golden" / "training-2-ranks", folder)
+    return load(folder)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from workbench.analyses.core.result import Result
 from workbench.errors import InputError
+from workbench.metrics import define
 from workbench.units import format_value
 
 # A pipe has no width: wide enough that no column of ours is cut.
@@ -60,10 +61,14 @@ def print_result(screen: Console, result: Result, rows: int = _TABLE_ROWS) -> No
     for note in result.notes:
         screen.print(f"  note: {note}", markup=False)
     for key, value in result.summary.items():
-        if not isinstance(value, (list, dict)) or key.startswith("last_"):
+        if not isinstance(value, list):
             screen.print(f"  {key} = {format_value(key, value)}", markup=False)
+    shown = [column for column in result.table if not _is_detail(result.analysis, column)]
     if len(result.table):
-        print_frame(screen, result.table, rows)
+        print_frame(screen, result.table[shown], rows)
+    if len(shown) < len(result.table.columns):
+        left_out = ", ".join(column for column in result.table if column not in shown)
+        screen.print(f"  --format json or csv also shows: {left_out}", markup=False)
 
 
 def print_frame(screen: Console, frame: pd.DataFrame, rows: int = _TABLE_ROWS) -> None:
@@ -71,12 +76,17 @@ def print_frame(screen: Console, frame: pd.DataFrame, rows: int = _TABLE_ROWS) -
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[column])
-        table.add_column(str(column), justify="right" if numeric else "left", overflow="fold", max_width=60)
+        table.add_column(str(column), justify="right" if numeric else "left", overflow="ellipsis", max_width=44)
     for row in frame.head(rows).to_dict("records"):
         table.add_row(*(_escape(format_value(str(key), value)) for key, value in row.items()))
     screen.print(table)
     if len(frame) > rows:
         screen.print(f"  ... {len(frame) - rows} more rows: --format json or csv shows all", markup=False)
+
+
+def _is_detail(analysis: str, column: str) -> bool:
+    definition = define(analysis, column)
+    return definition is not None and definition.detail
 
 
 def progress_reporter() -> tuple[Progress, Callable[[str, float], None]]:

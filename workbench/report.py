@@ -35,7 +35,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     out = out or (run.path / "report.html" if run.directories else Path(f"{run.name}.report.html"))
     results = [analyze(run, name) for name in names()]
     sections = [_section(result) for result in results if result.applies]
-    left_out = [f"{result.analysis}: {result.notes[-1]}" for result in results if not result.applies]
+    left_out = [f"{result.analysis}: {result.reason}" for result in results if not result.applies]
     html = _template().render(
         title=run.name, facts=_facts(run), sections=sections, left_out=left_out, plotly_js=get_plotlyjs(),
         machine=_machine(run), written=time.strftime("%Y-%m-%d %H:%M"),

@@ -40,8 +40,12 @@ def format_value(key: str, value: object) -> str:
     """Show one value by the unit that its key ends in (`_ns`, `_bytes`, `_bytes_per_s`, `_pct`, `_share`...)."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {format_value('', item)}" for name, item in value.items())
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
+    if math.isinf(value):
+        return "unbounded" if value > 0 else "-unbounded"
     for suffix, show in _BY_SUFFIX.items():
         if key == suffix.removeprefix("_") or key.endswith(suffix):
             return show(value)

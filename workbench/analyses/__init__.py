@@ -20,5 +20,6 @@ def analyze(run: Run, name: str, **options: object) -> Result:
         raise TypeError(f"analyze takes a Run (from workbench.load), not {type(run).__name__}")
     function = registry.function(PACKAGE, name, "analysis")
     result = function(run, **settings.options(function, options))
-    result.notes = [*run.notes, *result.notes]
+    # What concerns this result comes first: a low coverage must not hide behind the reader's notes.
+    result.notes = [*result.notes, *run.notes]
     return result

@@ -16,5 +16,5 @@ def figure(result: Result) -> "Figure":
     from workbench.figures import theme
 
     if not result.applies or len(result.table) == 0:
-        return theme.message(result.notes[-1] if result.notes else f"{result.analysis}: nothing in it")
+        return theme.message(result.reason or f"{result.analysis}: nothing in it")
     return theme.finish(registry.function(PACKAGE, result.analysis, "figure")(result))

@@ -17,7 +17,10 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """One metric. `unit` is the base unit that the key ends in; `overlap` says what concurrent work counts as."""
+    """One metric. `unit` is the base unit that the key ends in; `overlap` says what concurrent work counts as.
+
+    A `detail` is left out where room is scarce (terminals); JSON, CSV and pages hold every column.
+    """
 
     analysis: str
     key: str
@@ -27,6 +30,7 @@ class Definition:
     source: str
     limits: str = ""
     overlap: str = ""
+    detail: bool = False
 
     @property
     def text(self) -> str:

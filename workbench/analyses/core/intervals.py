@@ -59,6 +59,19 @@ def total_ns(a: Intervals) -> int:
     return int((a[:, 1] - a[:, 0]).sum())
 
 
+def covered_ns(a: Intervals, start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
+    """How much of each interval [n] (two arrays, any order, they may overlap) lies in `a`."""
+    if len(a) == 0:
+        return np.zeros(len(start_ns), dtype=np.int64)
+    before = np.concatenate(([0], np.cumsum(a[:, 1] - a[:, 0])))
+
+    def until(time_ns: np.ndarray) -> np.ndarray:
+        began = np.searchsorted(a[:, 0], time_ns, side="right")
+        return before[began] - np.where(began > 0, np.maximum(a[began - 1, 1] - time_ns, 0), 0)
+
+    return until(np.asarray(end_ns)) - until(np.asarray(start_ns))
+
+
 def _covered(a: Intervals, b: Intervals, needed: int) -> Intervals:
     """Points covered by at least `needed` of the two sets: a sweep over sorted starts (+1) and ends (-1)."""
     if len(a) == 0 or len(b) == 0:

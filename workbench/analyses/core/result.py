@@ -11,6 +11,8 @@ import pandas as pd
 from workbench.metrics import define
 from workbench.units import format_value
 
+_NOT_APPLICABLE = "not applicable:"
+
 
 @dataclass
 class Result:
@@ -24,8 +26,13 @@ class Result:
 
     @property
     def applies(self) -> bool:
-        """False when the analysis has nothing to say about this run; the notes say why."""
-        return not any(note.startswith("not applicable:") for note in self.notes)
+        """False when the analysis has nothing to say about this run; `reason` says why."""
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        """The note that says why this does not apply, or nothing."""
+        return next((note for note in self.notes if note.startswith(_NOT_APPLICABLE)), "")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: {"analysis", "summary", "rows", "notes"}; NaN and infinities are None."""
@@ -54,7 +61,7 @@ class Result:
 
 def not_applicable(analysis: str, why: str) -> Result:
     """The answer of an analysis that does not apply: no rows, and the reason (exit code 0)."""
-    return Result(analysis, notes=[f"not applicable: {why}"])
+    return Result(analysis, notes=[f"{_NOT_APPLICABLE} {why}"])
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,127 @@
+"""Collectives as the ranks lived them: one row a rank and collective, matched over ranks, on one clock.
+
+Each collective is counted once a rank, by the event that lasts as long as the transfer: the device kernel, else gloo's
+own annotation (its thread blocks until the data are there), else the recorder's span. Calls on the host return at
+once and say nothing about the transfer.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from workbench.analyses.core.rows import of_category, recorded, tagged
+from workbench.trace.run import Run
+
+SEEN_BY = {
+    "device": "device kernels",
+    "gloo": "gloo's own annotations, which last until the data are there",
+    "spans": "the recorder's spans, since no profiler saw a transfer",
+}
+# All ranks leave these together, within the last hop: their ends can align clocks.
+SYNCHRONISING = ("all_reduce", "all_to_all", "all_gather", "reduce_scatter", "barrier")
+# Fewer collectives than this say too little about a clock.
+ALIGNING_COLLECTIVES = 3
+# A device's communication kernel whose name and launch tell no type.
+UNKNOWN = "unknown"
+_COLUMNS = [
+    "rank", "process", "device", "step", "collective", "group_size", "message_bytes", "start_ns", "duration_ns",
+    "source",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Collectives:
+    """`calls`: rank, process, device, step, collective, group_size, message_bytes (the largest over the ranks),
+    start_ns, duration_ns, source; `match`, the same number on all ranks of one collective; `complete`, all its ranks
+    are here; and where they are: transfer_ns (shortest duration over the ranks), wait_ns (latest start - own start)
+    and `last` (this rank arrived last).
+
+    `clock_residual_ns`: how far the ends of one synchronising collective still lie apart (95th percentile).
+    """
+
+    calls: pd.DataFrame
+    seen_by: str
+    matched_by: str
+    clocks_aligned: bool
+    clock_residual_ns: float
+
+
+def collectives(run: Run) -> Collectives | None:
+    """The collectives of a run, warm-up steps left out; None when no event lasts as long as a transfer."""
+    calls, seen_by = _transfers(run.events)
+    if len(calls) == 0:
+        return None
+    calls, matched_by = _match(calls)
+    world_size = max([calls["process"].nunique(), *(int(part.get("world_size") or 0) for part in run.parts)])
+    members = calls.groupby("match")["process"].transform("nunique")
+    calls["group_size"] = calls["group_size"].where(calls["group_size"] > 0, world_size)
+    calls["complete"] = complete = (members == calls["group_size"]) & (members > 1)
+    offset_ns, residual_ns = _clock_offsets(calls, one_clock=_on_one_host(run))
+    start_ns = calls["start_ns"] - calls["process"].map(offset_ns).astype("int64")
+    by_match, over_ranks = start_ns.groupby(calls["match"]), calls.groupby("match")
+    calls["message_bytes"] = calls["message_bytes"].mask(complete, over_ranks["message_bytes"].transform("max"))
+    calls["transfer_ns"] = over_ranks["duration_ns"].transform("min").where(complete)
+    calls["wait_ns"] = np.minimum(by_match.transform("max") - start_ns, calls["duration_ns"]).where(complete)
+    calls["last"] = complete & calls.index.isin(by_match.idxmax())
+    return Collectives(calls, seen_by, matched_by, bool(offset_ns.any()), residual_ns)
+
+
+def lasts(events: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Masks [events], by SEEN_BY, of what lasts as long as a transfer; in order of preference."""
+    spans, device = recorded(events), (events["device"] != "cpu").to_numpy()
+    named = (events["collective"] != "").to_numpy()
+    gloo = of_category(events["name"], lambda name: name.startswith("gloo:"))
+    return {
+        "device": (events["kind"] == "communication").to_numpy() & device & ~spans,
+        "gloo": named & gloo & ~spans,
+        "spans": named & spans,
+    }
+
+
+def _transfers(events: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The best seen transfers, by rank and start, and how they were seen; warm-up steps left out."""
+    masks = lasts(events)
+    seen_by = next((by for by, mask in masks.items() if mask.any()), "device")
+    calls = events.loc[masks[seen_by], _COLUMNS].astype(
+        dict.fromkeys(("process", "collective", "device", "source"), str)
+    )
+    calls["collective"] = calls["collective"].replace("", UNKNOWN)
+    warm = events.loc[tagged(events, "warmup"), ["process", "step"]].astype({"process": str})
+    calls = calls[~pd.MultiIndex.from_frame(calls[["process", "step"]]).isin(pd.MultiIndex.from_frame(warm))]
+    return calls.sort_values(["rank", "process", "start_ns"], ignore_index=True), seen_by
+
+
+def _match(calls: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """`calls` with `match`: the n-th of its type and group size, within its step where ranks agree on the counts."""
+    matched_by, keys = "order and type within a step", ["collective", "group_size", "step"]
+    counts = calls.groupby([*keys, "process"]).size().groupby(keys)
+    if (counts.nunique() > 1).any():
+        matched_by, keys = "order and type", ["collective", "group_size"]
+    order = calls.groupby(["process", *keys]).cumcount().rename("order")
+    return calls.assign(match=calls.groupby([*(calls[key] for key in keys), order]).ngroup()), matched_by
+
+
+def _on_one_host(run: Run) -> bool:
+    hosts = {part.get("host") for part in run.parts}
+    return len(hosts) == 1 and None not in hosts
+
+
+def _clock_offsets(calls: pd.DataFrame, one_clock: bool) -> tuple[pd.Series, float]:
+    """ns by which each process's clock is ahead, and the residual; zero where clocks agree as well as the ends do."""
+    processes = calls["process"].unique()
+    zero = pd.Series(0.0, index=processes)
+    together = calls[calls["complete"] & calls["collective"].isin(SYNCHRONISING)]
+    if len(together) == 0:
+        return zero, np.nan
+    ends = together["start_ns"] + together["duration_ns"]
+    # Integers until the differences are small: Unix time in ns does not fit a float.
+    first = ends.groupby(together["match"]).transform("min")
+    ahead = ends - first
+    ahead = ahead - ahead.groupby(together["match"]).transform("median")
+    offset_ns = ahead.groupby(together["process"]).median().reindex(processes, fill_value=0.0)
+    spread_ns = (ahead - together["process"].map(offset_ns)).abs().quantile(0.95)
+    enough = together["match"].nunique() >= ALIGNING_COLLECTIVES
+    if one_clock or not enough or offset_ns.abs().max() <= spread_ns:
+        return zero, float(ahead.abs().quantile(0.95))
+    return offset_ns.round(), float(spread_ns)

@@ -1,0 +1,60 @@
+"""Rows of the events table: by id, by tag, by kind of lane, by the operator that launched them."""
+
+import numba
+import numpy as np
+import pandas as pd
+
+# What a host operator may be: a launch inside none of these belongs to nobody.
+OPERATOR_KINDS = ("compute", "memory", "communication")
+SPAN_LANE = "/spans"
+# Whose time is that during which no operator was open.
+NO_OPERATOR = "(no operator)"
+
+
+def positions(events: pd.DataFrame, ids: np.ndarray) -> np.ndarray:
+    """Row [n] of each event id [n]; -1 where the id is -1 or not there."""
+    return pd.Index(events["event_id"]).get_indexer(ids)
+
+
+def tagged(events: pd.DataFrame, tag: str) -> np.ndarray:
+    """Mask [events] of those that carry `tag` among their space-separated tags."""
+    return of_category(events["tags"], lambda tags: tag in tags.split())
+
+
+def recorded(events: pd.DataFrame) -> np.ndarray:
+    """Mask [events] of a recorder's own spans (lane `<thread>/spans`); the others come from a profiler."""
+    return of_category(events["lane"], lambda lane: lane.endswith(SPAN_LANE))
+
+
+def of_category(column: pd.Series, wanted) -> np.ndarray:
+    """Mask [rows] of a categorical column where `wanted(text)` holds; asked once a category."""
+    answers = np.array([wanted(str(value)) for value in column.cat.categories], dtype=bool)
+    return np.append(answers, False)[column.cat.codes]
+
+
+def weakest_source(events: pd.DataFrame) -> str:
+    """measured, modelled or simulated: the least sure that any of them is (which is the order of the alphabet)."""
+    return max(map(str, events["source"].unique()), default="measured")
+
+
+def launching_operators(events: pd.DataFrame) -> np.ndarray:
+    """Row [events] of the innermost host operator around each event's launch; -1 where there is none.
+
+    A device event names the runtime call that launched it; the operator is that call's nearest ancestor which is no
+    runtime call or annotation.
+    """
+    is_operator = events["kind"].isin(OPERATOR_KINDS).to_numpy()
+    parents = positions(events, events["parent_id"].to_numpy())
+    return _innermost(positions(events, events["launch_id"].to_numpy()), parents, is_operator)
+
+
+@numba.njit(cache=True)
+def _innermost(rows, parents, marked):
+    """For each of `rows`: itself or its nearest ancestor that is marked, -1 for none."""
+    found = rows.copy()
+    for index in range(len(rows)):
+        row = rows[index]
+        while row >= 0 and not marked[row]:
+            row = parents[row]
+        found[index] = row
+    return found

@@ -1,0 +1,218 @@
+"""Whose is each instant of a process: layers of disjoint segments, and the first layer that covers it wins.
+
+Where a device worked, the layers are its streams: compute, then communication, then copies. Communication under
+compute therefore counts as compute, and a copy counts only where neither runs.
+
+Without a device the host is the device, and its threads are the layers. The critical thread comes first: its
+compute, its communication, transfers on other threads, its copies, its waits; then what other threads do meanwhile
+(the autograd thread of a trace that lost its device). What no layer covers inside a step is the host's: Python,
+the framework, runtime wrappers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+
+import numpy as np
+import pandas as pd
+
+from workbench.analyses.core.intervals import EMPTY, Intervals, intersect, merge, subtract, total_ns, union
+from workbench.analyses.core.rows import SPAN_LANE, of_category, recorded, tagged, weakest_source
+from workbench.analyses.core.segments import Segments, joined, self_segments
+from workbench.trace.run import Run
+
+PARTS = ("compute", "communication", "copy", "host", "idle")
+# A thread blocked in a wait does nothing; waiting inside a collective is communication instead.
+PART_OF_KIND = {
+    "compute": "compute", "communication": "communication", "memory": "copy", "storage": "copy", "wait": "idle",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The segments of one lane that belong to one part; `segments.event` are rows of `run.events`."""
+
+    part: str
+    lane: str
+    segments: Segments
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One device of one process over the sampled steps; on a host without a device, one process.
+
+    `steps` [step, start_ns, end_ns] lie in `windows`; `active` is where layers count, and `rest` the part of an active
+    instant that no layer covers. Outside `active` a window is idle.
+    """
+
+    process: str
+    rank: int
+    device: str
+    steps: pd.DataFrame
+    windows: Intervals
+    active: Intervals
+    rest: str
+    critical_lane: str
+    layers: list[Layer]
+    source: str
+
+    @property
+    def on_device(self) -> bool:
+        """A device worked: its streams are the layers."""
+        return self.rest == "idle"
+
+    @property
+    def from_spans(self) -> bool:
+        """No profiler watched: the layers are a recorder's spans."""
+        return any(layer.lane.endswith(SPAN_LANE) for layer in self.layers)
+
+    @cached_property
+    def parts(self) -> dict[str, Intervals]:
+        """PARTS as disjoint interval sets whose union is `windows`."""
+        remaining = intersect(self.windows, self.active)
+        found = {part: [EMPTY] for part in PARTS}
+        found["idle"].append(subtract(self.windows, self.active))
+        for layer in self.layers:
+            found[layer.part].append(intersect(layer.segments.intervals, remaining))
+            remaining = subtract(remaining, layer.segments.intervals)
+        found[self.rest].append(remaining)
+        return {part: union(*sets) for part, sets in found.items()}
+
+    def everything(self, part: str) -> Intervals:
+        """All that any layer has of one part, whatever runs beside it."""
+        return union(*(layer.segments.intervals for layer in self.layers if layer.part == part))
+
+    def foreground(self) -> Intervals:
+        """The compute that hides communication: the layers before the first one that communicates."""
+        leading = takewhile(lambda layer: layer.part == "compute", self.layers)
+        return union(*(layer.segments.intervals for layer in leading))
+
+    def owners(self) -> Segments:
+        """Disjoint segments, each owned by the event of the first layer that covers it."""
+        remaining, owned = intersect(self.windows, self.active), []
+        for layer in self.layers:
+            owned.append(layer.segments.within(remaining)[0])
+            remaining = subtract(remaining, layer.segments.intervals)
+        return joined(owned)
+
+
+def timelines(run: Run) -> list[Timeline]:
+    """One a process and device, by rank; processes in which nothing ran and no step passed are left out."""
+    events = run.events
+    waits_for_ranks = (events["kind"] == "wait") & (events["collective"] != "")
+    part = events["kind"].astype("object").map(PART_OF_KIND).mask(waits_for_ranks, "communication").to_numpy()
+    rows = events[["process", "rank", "lane", "device", "step", "start_ns"]].reset_index(drop=True)
+    rows["end_ns"] = (events["start_ns"] + events["duration_ns"]).to_numpy()
+    rows["part"], rows["recorded"], rows["warmup"] = part, recorded(events), tagged(events, "warmup")
+    rows["profiled"], rows["marks_step"] = tagged(events, "profiled"), _marks_step(events)
+    rows["source"] = events["source"].array
+    rows = rows[rows["end_ns"] > rows["start_ns"]]
+    return [
+        timeline
+        for (rank, process), of_process in rows.groupby(["rank", "process"], observed=True)
+        for timeline in _of_process(str(process), int(rank), of_process)
+    ]
+
+
+def _marks_step(events: pd.DataFrame) -> np.ndarray:
+    """Mask [events] of the profiler's step annotations on the host and of the recorder's step spans."""
+    annotated = of_category(events["name"], lambda name: name.startswith("ProfilerStep")) & (events["device"] == "cpu")
+    return np.where(recorded(events), events["name"] == "step", annotated)
+
+
+def _of_process(process: str, rank: int, rows: pd.DataFrame) -> Iterator[Timeline]:
+    busy = rows[rows["part"].notna() & ~rows["recorded"]]
+    on_device = busy[(busy["device"] != "cpu") & (busy["part"] != "idle")]
+    if len(on_device):
+        warm = rows.loc[rows["warmup"], "step"].unique()
+        for device, of_device in on_device.groupby("device", observed=True):
+            yield _device_timeline(process, rank, str(device), of_device, warm)
+        return
+    # A run that no profiler watched still has its own spans.
+    busy = busy if len(busy) else rows[rows["part"].notna()]
+    steps = _host_steps(rows)
+    if len(busy) or len(steps):
+        yield _host_timeline(process, rank, busy, steps)
+
+
+def _device_timeline(process: str, rank: int, device: str, busy: pd.DataFrame, warm: np.ndarray) -> Timeline:
+    """Layers are streams. A step lasts from its first device event to the first of the next one; what was launched
+    outside any step belongs to the step before it."""
+    busy = busy.sort_values("start_ns")
+    number = busy["step"].where(busy["step"] >= 0).ffill().bfill().fillna(-1).astype("int64")
+    steady = ~number.isin(warm)
+    busy, number = (busy[steady], number[steady]) if steady.any() else (busy, number)
+    bounds = {"start_ns": ("start_ns", "min"), "end_ns": ("end_ns", "max")}
+    steps = busy.groupby(number).agg(**bounds).rename_axis("step").reset_index()
+    in_a_row = steps.groupby((steps["step"].diff() != 1).cumsum())
+    last_ns, steps["start_ns"] = in_a_row["end_ns"].transform("max"), in_a_row["start_ns"].cummax()
+    # A NaN would make these floats, too coarse for Unix time in ns.
+    next_ns = in_a_row["start_ns"].shift(-1, fill_value=-1)
+    steps["end_ns"] = next_ns.where(next_ns >= 0, last_ns)
+    steps = steps[steps["end_ns"] > steps["start_ns"]].reset_index(drop=True)
+    windows = merge(steps["start_ns"], steps["end_ns"])
+    layers = [
+        Layer(part, lane, segments)
+        for part in ("compute", "communication", "copy")
+        for lane, segments in _by_lane(busy[busy["part"] == part])
+    ]
+    most = max(layers, key=lambda layer: (layer.part == "compute", total_ns(layer.segments.intervals)))
+    return Timeline(process, rank, device, steps, windows, windows, "idle", most.lane, layers, weakest_source(busy))
+
+
+def _host_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """The steps that the profiler annotated, else the recorder's: those it tagged profiled where a profiler ran."""
+    marks = rows[rows["marks_step"]]
+    annotated = marks[~marks["recorded"]]
+    if len(annotated):
+        marks = annotated
+    elif marks["profiled"].any():
+        marks = marks[marks["profiled"]]
+    steady = marks[~marks["step"].isin(rows.loc[rows["warmup"], "step"])]
+    marks = steady if len(steady) else marks
+    return marks[["step", "start_ns", "end_ns", "lane"]].sort_values("start_ns", ignore_index=True)
+
+
+def _host_timeline(process: str, rank: int, busy: pd.DataFrame, steps: pd.DataFrame) -> Timeline:
+    """Layers are threads. Steps in a row form a window; what lies between two windows was not sampled."""
+    lanes = dict(_by_lane(busy))
+    parts = busy["part"]
+    if len(steps) == 0:
+        steps = pd.DataFrame({"step": [-1], "start_ns": [busy["start_ns"].min()], "end_ns": [busy["end_ns"].max()]})
+        critical = _busiest(lanes, parts)
+    else:
+        marked = str(steps["lane"].mode()[0])
+        critical = marked if marked in lanes or not lanes else _busiest(lanes, parts)
+    in_a_row = (steps["step"].diff() != 1).cumsum()
+    hulls = steps.groupby(in_a_row).agg(start_ns=("start_ns", "min"), end_ns=("end_ns", "max"))
+    own, others = [critical] if critical in lanes else [], [lane for lane in lanes if lane != critical]
+    order = [("compute", own), ("communication", own), ("communication", others), ("copy", own), ("idle", own),
+             ("compute", others), ("copy", others)]  # fmt: skip
+    layers = [
+        Layer(part, lane, lanes[lane].take((parts.loc[lanes[lane].event] == part).to_numpy()))
+        for part, some in order
+        for lane in some
+    ]
+    return Timeline(
+        process, rank, "cpu", steps[["step", "start_ns", "end_ns"]], merge(hulls["start_ns"], hulls["end_ns"]),
+        merge(steps["start_ns"], steps["end_ns"]), "host", critical, layers, weakest_source(busy),
+    )  # fmt: skip
+
+
+def _busiest(lanes: dict[str, Segments], parts: pd.Series) -> str:
+    """The lane with the most time outside communication: a thread that only transfers is not the one that waits."""
+
+    def busy_ns(lane: str) -> tuple[int, int]:
+        segments = lanes[lane]
+        works = segments.take((parts.loc[segments.event] != "communication").to_numpy())
+        return total_ns(works.intervals), total_ns(segments.intervals)
+
+    return max(lanes, key=busy_ns)
+
+
+def _by_lane(busy: pd.DataFrame) -> Iterator[tuple[str, Segments]]:
+    """(lane, self segments) of the rows; a collective is one piece with all that runs inside it."""
+    for lane, rows in busy.groupby("lane", observed=True):
+        columns = [rows[name].to_numpy() for name in ("start_ns", "end_ns")]
+        yield str(lane), self_segments(*columns, rows.index.to_numpy(), (rows["part"] == "communication").to_numpy())

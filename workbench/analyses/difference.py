@@ -1,0 +1,110 @@
+"""Two runs side by side: which operators a step gained or lost time in. `compare` is the public door.
+
+Every instant of a step belongs to one operator (core/timeline.py: self time, and what overlaps is counted once), so a
+run's rows sum to its step, and the changes to the change of the step. Where a device worked, a kernel's time is that
+of the host operator which launched it, so a run on a GPU stands beside one on a CPU.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from workbench import settings
+from workbench.analyses.core.collectives import lasts
+from workbench.analyses.core.intervals import total_ns
+from workbench.analyses.core.result import Result, not_applicable
+from workbench.analyses.core.rows import NO_OPERATOR, launching_operators
+from workbench.analyses.core.throughput import throughput
+from workbench.analyses.core.timeline import Timeline, timelines
+from workbench.trace.run import Run
+
+# Times that differ by less are called the same.
+SAME_SHARE = 0.01
+
+
+def compare(a: Run, b: Run, **options: object) -> Result:
+    """`difference` of two runs; options may be text."""
+    for run in (a, b):
+        if not isinstance(run, Run):
+            raise TypeError(f"compare takes two Runs (from workbench.load), not {type(run).__name__}")
+    result = difference(a, b, **settings.options(difference, options))
+    result.notes += [f"{side}: {note}" for side, run in (("a", a), ("b", b)) for note in run.notes]
+    return result
+
+
+def difference(a: Run, b: Run, *, by: Literal["operator", "name"] = "operator") -> Result:
+    """One row an operator and its shapes (or its name only): calls and time per step in `a` and in `b`, the change,
+    its share of the whole change, and a status: grew, shrank, appeared, vanished or same. Largest change first."""
+    sides = {"a": a, "b": b}
+    lines = {side: timelines(run) for side, run in sides.items()}
+    for side, found in lines.items():
+        if not found:
+            return not_applicable("difference", f"run {side} has neither operators nor steps")
+    keys = ["name", "shapes"] if by == "operator" else ["name"]
+    table = pd.concat([_per_step(run, lines[side], keys, side) for side, run in sides.items()], axis=1)
+    table = table.fillna(0.0).reset_index()
+    table["delta_ns"] = table["duration_b_ns"] - table["duration_a_ns"]
+    change_ns = table["delta_ns"].sum()
+    table["contribution_pct"] = 100 * table["delta_ns"] / change_ns if change_ns else np.nan
+    table["status"] = _status(table)
+    table["source"] = max(line.source for found in lines.values() for line in found)  # the least sure: see rows.py
+    table["changed_ns"] = table["delta_ns"].abs()
+    table = table.sort_values(["changed_ns", "duration_a_ns"], ascending=False, ignore_index=True)
+    return Result("difference", table.drop(columns="changed_ns"), _summary(sides, table), _notes(sides, lines))
+
+
+def _per_step(run: Run, lines: list[Timeline], keys: list[str], side: str) -> pd.DataFrame:
+    """calls_<side> and duration_<side>_ns of each operator in a mean step of a mean rank, indexed by `keys`."""
+    events, launchers = run.events, launching_operators(run.events)
+    rows, ns = _owned(lines)
+    owner = np.where(launchers[rows] >= 0, launchers[rows], rows)
+    # Libraries name a transfer, and pass its tensors, each in its own way: its type is what two runs share.
+    transfers = np.logical_or.reduce(list(lasts(events).values()))
+    collective = np.where(transfers[rows], events["collective"].iloc[rows].astype(str), "")
+    shapes = run.operators["input_dims"].reindex(events["operator_id"].iloc[owner]).fillna("").to_numpy()
+    owned = pd.DataFrame({"event": owner.astype(float), "ns": ns})
+    owned["name"] = np.where(collective != "", collective, events["name"].iloc[owner].astype(str))
+    owned["shapes"] = np.where(collective != "", "", shapes)
+    nobody_ns = sum(total_ns(line.windows) for line in lines) - int(ns.sum())
+    owned.loc[len(owned)] = {"event": np.nan, "ns": nobody_ns, "name": NO_OPERATOR, "shapes": ""}
+    steps = sum(len(line.steps) for line in lines)
+    sums = {f"calls_{side}": ("event", "nunique"), f"duration_{side}_ns": ("ns", "sum")}
+    return owned.groupby(keys).agg(**sums) / steps
+
+
+def _owned(lines: list[Timeline]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the events that own time, and how much (ns), piece by piece."""
+    pieces = [line.owners() for line in lines]
+    rows = np.concatenate([piece.event for piece in pieces])
+    return rows, np.concatenate([piece.end_ns - piece.start_ns for piece in pieces])
+
+
+def _status(table: pd.DataFrame) -> np.ndarray:
+    same = table["delta_ns"].abs() <= SAME_SHARE * table["duration_a_ns"]
+    new, gone = table["duration_a_ns"] == 0, table["duration_b_ns"] == 0
+    return np.select([same, new, gone, table["delta_ns"] > 0], ["same", "appeared", "vanished", "grew"], "shrank")
+
+
+def _summary(sides: dict[str, Run], table: pd.DataFrame) -> dict:
+    """Mean sampled step of each run (the sum of its rows), and the median steady step that no profiler slowed."""
+    step_ns = {side: float(table[f"duration_{side}_ns"].sum()) for side in sides}
+    p50_ns = {side: throughput(run)[0].get("step_p50_ns", np.nan) for side, run in sides.items()}
+    summary = {f"step_{side}_ns": step_ns[side] for side in sides}
+    summary |= {"ratio": step_ns["b"] / step_ns["a"], "change_pct": 100 * (step_ns["b"] / step_ns["a"] - 1)}
+    summary |= {f"step_p50_{side}_ns": p50_ns[side] for side in sides}
+    return summary | {"step_p50_change_pct": 100 * (p50_ns["b"] / p50_ns["a"] - 1)}
+
+
+def _notes(sides: dict[str, Run], lines: dict[str, list[Timeline]]) -> list[str]:
+    counted = []
+    for side, found in lines.items():
+        devices = sorted({line.device.split(":")[0] for line in found})
+        counted.append(
+            f"{side} has {sum(len(line.steps) for line in found)} steps of {len(found)} ranks on {', '.join(devices)}"
+        )
+    notes = [f"times are means over steps and ranks ({'; '.join(counted)}); {NO_OPERATOR} is idle or host time"]
+    without = [side for side, run in sides.items() if not run.operators["input_dims"].str.contains(r"\d").any()]
+    if len(without) == 1:
+        notes.insert(0, f"run {without[0]} recorded no shapes, so few operators align: compare by=name")
+    return notes

@@ -1,0 +1,54 @@
+"""Two panels, one row a collective and rank: its bus bandwidth against the ceiling, and what its time went into."""
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.analyses.core.result import Result
+from workbench.figures import theme
+
+# Without all ranks a duration cannot be split; it is drawn whole.
+_SPLIT = {"transfer_ns": ("transfer", theme.BLUE), "wait_ns": ("wait for the last rank", theme.VERMILLION)}
+
+
+def communication(result: Result) -> go.Figure:
+    """Draw the table of `analyses.communication`, whichever rows it has."""
+    table, subtitle = theme.first_rows(result.table)
+    rows = list(range(len(table)))
+    fig = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
+    rate, rate_unit = theme.rate_unit([*table["busbw_bytes_per_s"], *table["ceiling_bytes_per_s"]], "B/s")
+    fig.add_bar(
+        name="bus bandwidth", orientation="h", x=table["busbw_bytes_per_s"] / rate, y=rows, marker_color=theme.SKY,
+        customdata=table["efficiency_share"], row=1, col=1,
+        hovertemplate=f"%{{x:.4g}} {rate_unit}, %{{customdata:.1%}} of the ceiling<extra></extra>",
+    )  # fmt: skip
+    fig.add_scatter(
+        name="ceiling at this size and group", x=table["ceiling_bytes_per_s"] / rate, y=rows, mode="markers",
+        marker={"symbol": "line-ns", "size": 18, "line": {"width": 3, "color": theme.INK}}, row=1, col=1,
+        customdata=table["ceiling_source"], hovertemplate=f"%{{x:.4g}} {rate_unit}, %{{customdata}}<extra></extra>",
+    )  # fmt: skip
+    scale, unit = theme.time_unit(table["duration_ns"])
+    whole = table["duration_ns"].where(table["wait_ns"].isna())
+    for name, colour, values in [
+        *((name, colour, table[column]) for column, (name, colour) in _SPLIT.items()),
+        ("not split: ranks are missing", theme.GREY, whole),
+    ]:
+        fig.add_bar(
+            name=name, orientation="h", x=values / scale, y=rows, marker_color=colour, row=1, col=2,
+            hovertemplate=f"{name}: %{{x:.4g}} {unit}<extra></extra>",
+        )  # fmt: skip
+    fig.add_scatter(
+        name="duration", x=table["duration_ns"] / scale, y=rows, mode="markers", row=1, col=2,
+        marker={"symbol": "line-ns", "size": 18, "line": {"width": 2, "color": theme.GREEN}},
+        hovertemplate=f"duration: %{{x:.4g}} {unit}<extra></extra>",
+    )  # fmt: skip
+    fig.update_xaxes(rangemode="tozero")
+    fig.update_xaxes(title=f"bus bandwidth [{rate_unit}]", row=1, col=1)
+    fig.update_xaxes(title=f"time, summed over calls [{unit}]", row=1, col=2)
+    fig.update_layout(title={"text": "Collectives: bandwidth and waiting", "subtitle": {"text": subtitle}})
+    return theme.name_rows(fig, [_row_name(row) for row in table.to_dict("records")], row=1, col=1)
+
+
+def _row_name(row: dict) -> str:
+    what = [f"{theme.label(row['collective'])} of {row['group_size']}"] if "collective" in row else []
+    when = [f"step {row['step']}"] if "step" in row else []
+    return theme.row_name(row, *what, *when)
