@@ -1,0 +1,56 @@
+"""Wrong settings stop a run before anything is written, in one line that says what would be right."""
+
+import pytest
+
+from workbench.errors import InputError
+from workbench.settings import configure
+from workbench.workloads import start
+from workbench.workloads.training import PRESETS
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_documented_and_valid(preset):
+    config = PRESETS[preset]()
+    assert PRESETS[preset].__doc__ and configure(config, {}) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rank": "2"}, "unknown setting 'rank'.*ranks"),
+        ({"ranks": "two"}, "ranks='two' is not a whole number"),
+        ({"ranks": "0"}, "ranks=0: must be above 0"),
+        ({"ranks": "3"}, "global_batch_size=256 cannot be shared equally by ranks=3"),
+        ({"ranks": "16"}, "tables=8: each of ranks=16"),
+        ({"rows": "10"}, "smallest and the largest"),
+        ({"rows": "100,10"}, "smallest and the largest"),
+        ({"kernel": "magic"}, "choose one of auto, fbgemm, torch"),
+        ({"session_samples": "0.5"}, "1 sample or more"),
+        ({"bottom_mlp": "32,0"}, "every width must be above 0"),
+        ({"embedding_learning_rate": "-1"}, "embedding_learning_rate=-1.0: must be above 0"),
+        ({"seed": "-1"}, "seed=-1: must be 0 or more"),
+        ({"threads_per_rank": "0"}, "threads_per_rank=0"),
+        ({"data": "x"}, "only source=criteo"),
+        ({"source": "criteo"}, "26 tables and 13 dense"),
+        ({"source": "criteo", "tables": "26"}, "--set data=PATH"),
+        ({"source": "criteo", "tables": "26", "data": "nowhere"}, "cannot read nowhere"),
+        ({"instrument": "perhaps"}, "instrument='perhaps' is not true or false"),
+    ],
+)
+def test_wrong_settings(tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        start("training", "tiny", settings, tmp_path / "traces", False, False)
+    assert not (tmp_path / "traces").exists()
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(InputError, match=r"unknown workload 'gardening'.*training"):
+        start("gardening", "tiny", {}, tmp_path, False, False)
+    with pytest.raises(InputError, match=r"unknown preset 'magic'.*tiny"):
+        start("training", "magic", {}, tmp_path, False, False)
+
+
+def test_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(InputError, match="2 ranks on this machine need a GPU each, torch sees 1"):
+        start("training", "tiny", {"device": "cuda"}, tmp_path, False, False)

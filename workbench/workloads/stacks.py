@@ -1,0 +1,51 @@
+"""Host stacks by py-spy, when they are asked for: samples of this process as `<process>.stacks.txt` (collapsed)."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+_WAIT_SECONDS = 10.0
+
+
+class HostStacks:
+    """py-spy attached to this process and its children while inside; `path=None`: off.
+
+    It needs root or the right to trace processes. Where that is denied it says so, and the run goes on.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._sampler: subprocess.Popen | None = None
+
+    def __enter__(self) -> "HostStacks":
+        if self._path is None:
+            return self
+        program = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+        if program is None:
+            _say("py-spy is not installed")
+            return self
+        command = [program, "record", "--pid", str(os.getpid()), "--subprocesses", "--format", "raw", "--output"]
+        self._sampler = subprocess.Popen(
+            [*command, str(self._path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._sampler is None:
+            return
+        if self._sampler.poll() is None:
+            self._sampler.send_signal(signal.SIGINT)  # it writes its file and ends
+        try:
+            _, errors = self._sampler.communicate(timeout=_WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._sampler.kill()
+            _, errors = self._sampler.communicate()
+        if not self._path.exists():
+            _say((errors.strip().splitlines() or ["py-spy wrote nothing"])[0])
+
+
+def _say(why: str) -> None:
+    sys.stderr.write(f"no host stacks: {why}\n")

@@ -1,0 +1,42 @@
+"""What analyses must know about a training run: its size, its work a sample, its tables and where they lie."""
+
+from itertools import pairwise
+
+from workbench.costs import dlrm_flops_per_sample
+from workbench.embeddings.sharding import place_tables
+from workbench.workloads.training.config import Config
+
+
+def describe(config: Config) -> dict:
+    """Fields of run.json. `tables` is indexed as in the recorded accesses; `model_flops_per_sample`
+    counts forward, backward and the tables' updates."""
+    tables = config.table_configs
+    placement = place_tables(tables, config.ranks)
+    lookups = [table.pooling_factor for table in tables]
+    return {
+        "ranks": config.ranks,
+        "threads_per_rank": config.threads_per_rank,
+        "samples_per_step": config.global_batch_size,
+        "model_flops_per_sample": dlrm_flops_per_sample(
+            config.bottom_sizes, config.top_sizes, lookups, config.dim, training=True
+        ),
+        "dense_parameters": sum(map(mlp_parameters, (config.bottom_sizes, config.top_sizes))),
+        "embedding_parameters": sum(table.rows * table.dim for table in tables),
+        "tables": [
+            {
+                "name": table.name,
+                "rows": table.rows,
+                "dim": table.dim,
+                "row_bytes": table.row_bytes,
+                "state_bytes_per_row": table.state_bytes_per_row,
+                "pooling_factor": table.pooling_factor,
+                "rank": rank,
+            }
+            for table, rank in zip(tables, placement, strict=True)
+        ],
+    }
+
+
+def mlp_parameters(sizes: tuple[int, ...]) -> int:
+    """Weights and biases of linear layers of these widths, input first."""
+    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
