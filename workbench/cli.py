@@ -12,7 +12,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from workbench import console, registry
-from workbench.errors import InputError
+from workbench.errors import InputError, WorkFailed
 
 app = typer.Typer(
     name="workbench", help="Characterize recommendation-model infrastructure.", no_args_is_help=False,
@@ -242,6 +242,8 @@ def main() -> None:
         code = app(standalone_mode=False) or 0
     except InputError as error:
         code = _fail(str(error))
+    except WorkFailed as error:
+        code = _fail(str(error), code=1)
     except ClickException as error:
         code = _fail(f"{error.format_message()} (workbench --help shows the commands)")
     except KeyboardInterrupt:
@@ -253,6 +255,6 @@ def main() -> None:
     sys.exit(code)
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 2) -> int:
     sys.stderr.write("workbench: " + " ".join(message.split()) + "\n")
-    return 2
+    return code

@@ -92,7 +92,7 @@ def _machine(run: Run) -> list[tuple[str, str]]:
         return []
     table = run.ceilings.table
     top = table[table["kind"].isin(["compute", "bandwidth"])]
-    top = top[(top["kind"] == "compute") | (top["name"] == "triad")]
+    top = top[(top["kind"] == "compute") | (top["name"].isin(["triad", ""]) & ~(top["active"] > 1))]
     shown = []
     for row in top.to_dict("records"):
         what = " ".join(str(row[key]) for key in ("device", "precision", "tier") if row[key])

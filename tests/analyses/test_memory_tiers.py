@@ -176,12 +176,12 @@ def test_a_cyclic_scan_through_software_caches():
     below, full = result.table.to_dict("records")
     assert (below["capacity_rows"], below["capacity_bytes"], full["capacity_rows"]) == (32, 2048, 64)
     for per in ("lookup", "unique_row"):
-        assert (below[f"miss_share_per_{per}"], full[f"miss_share_per_{per}"]) == (1, 0)
+        assert (below[f"{per}_miss_share"], full[f"miss_share_per_{per}"]) == (1, 0)
         assert full[f"cold_share_per_{per}"] == 0
     assert (below["simulated_lru_miss_share"], below["simulated_fifo_miss_share"]) == (1, 1)
     assert result.summary["supported_rows"] == 64
     beyond = memory_tiers(run_with(accesses(scan)), by="capacity", cache_rows=65)
-    assert math.isnan(beyond.summary["hit_share_per_lookup"])
+    assert math.isnan(beyond.summary["lookup_hit_share"])
     assert any("a cache of 65 rows is larger" in note for note in beyond.notes)
 
 
@@ -189,11 +189,11 @@ def test_hit_rate_has_two_meanings():
     """Each step looks two new rows up four times each: a lookup hits in 3 of 4, a unique row never."""
     steps = {step: [[2 * step, 2 * step + 1] * 4] for step in range(40)}
     result = memory_tiers(run_with(accesses(steps)), cache_rows=32)
-    assert result.summary["hit_share_per_lookup"] == 0.75 and result.summary["hit_share_per_unique_row"] == 0
+    assert result.summary["lookup_hit_share"] == 0.75 and result.summary["unique_row_hit_share"] == 0
     (row,) = memory_tiers(run_with(accesses(steps, bags=2)), by="table", cache_rows=32).table.to_dict("records")
     assert (row["lookups"], row["pooling_factor"], row["unique_share"], row["touched_rows"]) == (160, 4, 0.25, 40)
     assert (row["lookup_bytes"], row["touched_bytes"], row["hot_row_share"]) == (160 * 64, 40 * 64, 1 / 40)
-    assert (row["hit_share_per_lookup"], row["hit_share_per_unique_row"], row["memory_share"]) == (0.75, 0, 0.25)
+    assert (row["lookup_hit_share"], row["unique_row_hit_share"], row["memory_share"]) == (0.75, 0, 0.25)
 
 
 def test_the_longest_run_of_steps_is_used_and_cut_after_whole_steps():
@@ -220,7 +220,7 @@ def test_samples_that_hold_next_to_nothing(by):
     """One step alone, and a step in which no bag holds anything: no figure where there is none, and no failure."""
     alone = memory_tiers(run_with(accesses({7: [[1, 2]]})), by=by)
     assert (alone.summary["counted_steps"], alone.summary["prefix_steps"], alone.summary["lookups"]) == (1, 0, 2)
-    assert math.isnan(alone.summary["hit_share_per_lookup"])  # nothing filled a cache
+    assert math.isnan(alone.summary["lookup_hit_share"])  # nothing filled a cache
     emptied = memory_tiers(run_with(accesses({0: [[1, 2]], 1: [[]]})), by=by)
     assert emptied.summary["lookups"] == 0 and json.dumps(emptied.to_dict())
 

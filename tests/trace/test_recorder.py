@@ -133,6 +133,20 @@ for step in range(10**9):
     assert len(streams.read_metrics([tmp_path])) > 50
 
 
+def test_flipped_bytes_in_a_stream_never_crash_the_reader(tmp_path):
+    with Recorder(tmp_path, "p") as recorder:
+        for step in range(20):
+            recorder.accesses(0, [2, 1], [step, 1, 2])
+    path, rng = tmp_path / "p.accesses.arrow", np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 4):
+            damaged[place] = rng.integers(0, 256)
+        path.write_bytes(damaged)
+        assert len(streams.read_accesses([tmp_path])) <= 20
+
+
 def test_damaged_span_files(tmp_path):
     path = tmp_path / "p.spans.jsonl"
     with Recorder(tmp_path, "p") as recorder:

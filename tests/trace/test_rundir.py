@@ -81,6 +81,9 @@ def test_processes_register_at_the_same_time_without_losing_one(directory):
         ("{", "is not JSON"),
         ("[1]", "expected an object with 'processes'"),
         ('{"processes": 3}', "expected an object with 'processes'"),
+        ('{"processes": {"trainer-0": 3}}', "expected an object with 'processes'"),
+        ('{"processes": {"trainer-0": {"pid": "1"}}}', "expected an object with 'processes'"),
+        ('{"processes": {}, "schema": "9"}', "expected an object with 'processes'"),
         (json.dumps({"schema": 99, "processes": {}}), "newer workbench"),
     ],
 )

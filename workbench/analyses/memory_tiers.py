@@ -107,7 +107,7 @@ def _by_table(ranks: Sequence[RankRows], replayed: Replay, tables: Sequence[dict
         found.append(rows.assign(memory_share=served[rows.pop("table_index")]))
     table = pd.concat(found).sort_values("lookups", ascending=False, ignore_index=True)
     if summary["cache_rows"] > summary["supported_rows"]:
-        table[["hit_share_per_lookup", "hit_share_per_unique_row"]] = np.nan
+        table[["lookup_hit_share", "unique_row_hit_share"]] = np.nan
     return table
 
 
@@ -129,7 +129,7 @@ def _summary(ranks: Sequence[RankRows], replayed: Replay, share: RankShare, cach
         touched = min(int(rank.unique.unit.max(initial=-1)) + 1 for rank in ranks)
         cache_rows = max(1, min(int(CACHE_SHARE * touched), supported_rows))
     hits = {
-        f"hit_share_per_{per}": 1 - miss_share(ranks, stream, cache_rows) if cache_rows <= supported_rows else np.nan
+        f"{per}_hit_share": 1 - miss_share(ranks, stream, cache_rows) if cache_rows <= supported_rows else np.nan
         for per, stream in (("lookup", "lookups"), ("unique_row", "unique"))
     }
     lookups = sum(own.touches[:, ROW_LOOKUP].sum(axis=1) for own in replayed.cuts)  # [tier]

@@ -12,8 +12,8 @@ from workbench.units import format_bytes
 
 TIER_COLOUR = {"l1": theme.SKY, "l2": theme.GREEN, "l3": theme.BLUE, "dram": theme.VERMILLION, "hbm": theme.VERMILLION}
 CURVES = {
-    "miss_share_per_lookup": ("per lookup, LRU", theme.BLUE, "solid"),
-    "miss_share_per_unique_row": ("per unique row, LRU", theme.VERMILLION, "solid"),
+    "lookup_miss_share": ("per lookup, LRU", theme.BLUE, "solid"),
+    "unique_row_miss_share": ("per unique row, LRU", theme.VERMILLION, "solid"),
     "cold_share_per_lookup": ("cold, per lookup", theme.BLUE, "dot"),
     "cold_share_per_unique_row": ("cold, per unique row", theme.VERMILLION, "dot"),
     "simulated_lru_miss_share": ("per unique row, 32-way LRU, simulated", theme.ORANGE, "dash"),
@@ -21,8 +21,8 @@ CURVES = {
     "simulated_fifo_miss_share": ("per unique row, 32-way FIFO, simulated", theme.PURPLE, "dash"),
 }
 SHARES = {
-    "hit_share_per_lookup": ("hits per lookup", theme.BLUE),
-    "hit_share_per_unique_row": ("hits per unique row", theme.VERMILLION),
+    "lookup_hit_share": ("hits per lookup", theme.BLUE),
+    "unique_row_hit_share": ("hits per unique row", theme.VERMILLION),
     "hot_row_share": ("lookups of the hottest 1 % of rows", theme.ORANGE),
     "memory_share": ("lookups served by memory", theme.GREY),
 }

@@ -20,14 +20,17 @@ import platformdirs
 import pyarrow as pa
 
 from workbench.costs import call, collectives
-from workbench.trace import nesting, readers, schema
+from workbench.trace import memory_table, nesting, readers, schema
 from workbench.trace.part import Part
 
 # For users' traces, in their cache folder; a run's own `.derived/` is as large as its traces are.
 LIMIT_BYTES = 20 << 30
 
 _ABOUT = "part.json"
-_TABLES = {"events": schema.empty_events, "operators": schema.empty_operators, "traffic": schema.empty_traffic}
+_TABLES = {
+    "events": schema.empty_events, "operators": schema.empty_operators, "traffic": schema.empty_traffic,
+    "splits": schema.empty_splits, "memory": memory_table.empty_memory,
+}  # fmt: skip
 
 
 def cached_part(path: Path, read: Callable[[Path], Part], folder: Path | None = None) -> Part:
@@ -80,7 +83,7 @@ def _entry(path: Path, read: Callable[[Path], Part], within: Path | None) -> Pat
 @cache
 def _code_version(read: Callable[[Path], Part]) -> str:
     """Hash of the source that decides what `read` makes of a file."""
-    modules = [Path(inspect.getfile(module)) for module in (call, collectives, nesting, schema)]
+    modules = [Path(inspect.getfile(module)) for module in (call, collectives, memory_table, nesting, schema)]
     sources = [*sorted(Path(readers.__file__).parent.glob("*.py")), *modules, Path(__file__)]
     version = hashlib.sha256(f"{read.__module__}.{read.__qualname__}".encode())
     for source in sources:

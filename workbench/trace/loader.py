@@ -49,6 +49,7 @@ def _load_directories(directories: list[Path]) -> Run:
     machine = directories[0] / MACHINE
     run = Run(
         path=directories[0], events=merged.events, traffic=merged.traffic, operators=merged.operators,
+        splits=merged.splits, memory=merged.memory,
         manifest=_join(manifests), ceilings=Ceilings.read(machine) if machine.exists() else None,
         parts=[part.info for part in parts], notes=merged.notes, directories=directories,
     )  # fmt: skip
@@ -65,7 +66,14 @@ def _process_part(directory: Path, span_file: Path) -> Part:
     process = span_file.name.removesuffix(".spans.jsonl")
     windows = sorted(directory.glob(f"{glob.escape(process)}.*pt.trace.json.gz"), key=_natural)
     profiles = [cached_part(window, kineto.read, folder=directory / ".derived") for window in windows]
-    return stitch(spans.read(span_file), profiles)
+    part = stitch(spans.read(span_file), profiles)
+    _own_memory(part, part.info["process"], part.info["rank"])
+    return part
+
+
+def _own_memory(part: Part, process: str, rank: int) -> None:
+    """Say in the memory table whose it is, as in the events table."""
+    part.memory["process"], part.memory["rank"] = repeated(process, len(part.memory)), np.int32(rank)
 
 
 def _join(manifests: list[dict]) -> dict:
@@ -92,10 +100,12 @@ def _load_traces(paths: list[Path]) -> Run:
         entry.part.info["rank"] = entry.rank
         entry.part.events["rank"] = np.int32(entry.rank)
         entry.part.events["process"] = repeated(f"rank-{entry.rank}", len(entry.part.events))
+        _own_memory(entry.part, f"rank-{entry.rank}", entry.rank)
     merged = merge([entry.part for entry in ranked])
     infos = [entry.part.info for entry in ranked]
     return Run(
         path=paths[0], events=merged.events, traffic=merged.traffic, operators=merged.operators,
+        splits=merged.splits, memory=merged.memory,
         manifest={"workload": "trace", "status": "complete"}, ceilings=_promised(infos), parts=infos,
         notes=[*merged.notes, *_missing_ranks(infos)],
     )  # fmt: skip
@@ -134,8 +144,12 @@ def _assign_ranks(parts: list[tuple[Path, Part]]) -> list[_RankFile]:
 
 def _promised(infos: list[dict]) -> Ceilings | None:
     """Vendors' ceilings of the device that the traces name, if it is one device and known."""
-    models = {device["model"] for info in infos for device in info.get("devices", ()) if device.get("model")}
-    return promised(models.pop()) if len(models) == 1 else None
+    devices = [device for info in infos for device in info.get("devices", ()) if device.get("model")]
+    kinds = {(device["model"], device.get("memory_bytes")) for device in devices}
+    if len(kinds) != 1:
+        return None
+    model, memory_bytes = kinds.pop()
+    return promised(model, memory_bytes=memory_bytes)
 
 
 def _missing_ranks(infos: list[dict]) -> list[str]:

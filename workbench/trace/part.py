@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from workbench.trace.schema import OPERATOR_COLUMNS, empty_events, empty_operators, empty_traffic
+from workbench.trace.memory_table import empty_memory
+from workbench.trace.schema import OPERATOR_COLUMNS, empty_events, empty_operators, empty_splits, empty_traffic
 
 _REFERENCES = ("event_id", "parent_id", "launch_id")
 
@@ -21,6 +23,8 @@ class Part:
     events: pd.DataFrame = field(default_factory=empty_events)
     operators: pd.DataFrame = field(default_factory=empty_operators)
     traffic: pd.DataFrame = field(default_factory=empty_traffic)
+    splits: pd.DataFrame = field(default_factory=empty_splits)
+    memory: pd.DataFrame = field(default_factory=empty_memory)
     info: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -30,7 +34,7 @@ def merge(parts: list[Part]) -> Part:
     if len(parts) == 1:
         return parts[0]
     merged = Part(notes=[note for part in parts for note in part.notes])
-    events, traffic, offset = [], [], 0
+    events, traffic, splits, memory, offset, recordings = [], [], [], [], 0, 0
     operators = pd.concat([part.operators for part in parts], ignore_index=True)
     codes, distinct = pd.factorize(pd.MultiIndex.from_frame(operators))
     merged.operators = distinct.to_frame(index=False, name=list(OPERATOR_COLUMNS))
@@ -48,9 +52,19 @@ def merge(parts: list[Part]) -> Part:
         seen += len(part.operators)
         events.append(shifted)
         traffic.append(part.traffic.assign(event_id=part.traffic["event_id"] + offset))
+        splits.append(part.splits.assign(event_id=part.splits["event_id"] + offset))
+        memory.append(_shifted_memory(part.memory, offset, recordings))
+        recordings += part.memory["recording"].nunique()
         offset += int(part.events["event_id"].max()) + 1 if len(part.events) else 0
     merged.events, merged.traffic = _concat(events), _concat(traffic)
+    merged.splits, merged.memory = _concat(splits), _concat(memory)
     return merged
+
+
+def _shifted_memory(memory: pd.DataFrame, offset: int, recordings: int) -> pd.DataFrame:
+    """The memory table with keys that follow `offset` events and `recordings` of the parts before."""
+    ids = memory["event_id"].to_numpy()
+    return memory.assign(event_id=ids + offset * (ids >= 0), recording=memory["recording"] + np.int32(recordings))
 
 
 def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -120,10 +120,22 @@ class Recorder:
         """
         if not self.enabled:
             return _NO_SPAN
-        if not fields.keys() <= SPAN_FIELDS or kind not in KINDS or fields.get("source", "measured") not in SOURCES:
-            raise ValueError(f"span {name!r}: kind is one of {KINDS}, fields are {sorted(SPAN_FIELDS)}")
         fields["kind"] = kind
+        _check(name, fields)
         return _OpenSpan(self, name, fields)
+
+    def add(
+        self, name: str, start_ns: int, end_ns: int, *, lane: str, step: int, kind: str = "span", **fields
+    ) -> None:
+        """A span whose ends the caller took (`time.monotonic_ns`), on a lane and in a step that it names.
+
+        For work that no `with` block on one thread encloses, as the concurrent requests of an asyncio server: spans on
+        one lane must nest, so each strand of concurrent work needs a lane of its own.
+        """
+        if self.enabled:
+            fields["kind"] = kind
+            _check(name, fields)
+            self._closed.append((name, start_ns, end_ns, step, lane, fields, None))
 
     def metric(self, name: str, value: float) -> None:
         """One point of a time series (loss, samples_per_s, resident_bytes...), stamped with the current step."""
@@ -201,6 +213,13 @@ class Recorder:
             if self._heartbeat and time.monotonic_ns() - beat_ns > HEARTBEAT_SECONDS * 1e9:
                 self._heartbeat()
                 beat_ns = time.monotonic_ns()
+
+
+def _check(name: str, fields: dict) -> None:
+    """ValueError for a field or word that the schema does not have."""
+    known = fields.keys() <= SPAN_FIELDS and fields["kind"] in KINDS
+    if not known or fields.get("source", "measured") not in SOURCES:
+        raise ValueError(f"span {name!r}: kind is one of {KINDS}, fields are {sorted(SPAN_FIELDS)}")
 
 
 def _drain(queue: deque) -> Iterator[tuple]:

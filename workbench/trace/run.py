@@ -9,13 +9,14 @@ import pandas as pd
 
 from workbench.machine.ceilings import Ceilings
 from workbench.trace import streams
-from workbench.trace.schema import empty_events, empty_operators, empty_traffic
+from workbench.trace.memory_table import empty_memory
+from workbench.trace.schema import empty_events, empty_operators, empty_splits, empty_traffic
 from workbench.units import format_ns
 
 
 @dataclass
 class Run:
-    """The tables of one run; `schema.py` describes the columns.
+    """The tables of one run; `schema.py` and `memory_table.py` describe the columns.
 
     `operators` [operator_id]: name, input_dims, input_types, concrete_inputs (JSON text). `ceilings` are those of the
     machine that it ran on: measured for our own runs, vendors' promises for a known foreign device, else None.
@@ -25,6 +26,8 @@ class Run:
     path: Path
     events: pd.DataFrame = field(default_factory=empty_events)
     traffic: pd.DataFrame = field(default_factory=empty_traffic)
+    splits: pd.DataFrame = field(default_factory=empty_splits)
+    memory: pd.DataFrame = field(default_factory=empty_memory)
     operators: pd.DataFrame = field(default_factory=empty_operators)
     manifest: dict = field(default_factory=dict)
     ceilings: Ceilings | None = None

@@ -88,9 +88,9 @@ def read_manifest(path: Path) -> dict:
         raise InputError(f"{path} is not a run directory: it has no {MANIFEST}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{Path(path) / MANIFEST} is not JSON: {error}") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("processes", {}), dict):
+    if not _is_manifest(manifest):
         raise InputError(f"{Path(path) / MANIFEST} is not a run's manifest: expected an object with 'processes'")
-    if manifest.get("schema", 0) > SCHEMA_VERSION:
+    if manifest["schema"] > SCHEMA_VERSION:
         raise InputError(
             f"{path} was written by a newer workbench (schema {manifest['schema']}, this one reads {SCHEMA_VERSION})"
         )
@@ -99,16 +99,32 @@ def read_manifest(path: Path) -> dict:
     return manifest
 
 
+def _is_manifest(manifest: object) -> bool:
+    """Whether the fields that readers rely on have their types."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.setdefault("processes", {}), dict):
+        return False
+    manifest.setdefault("schema", SCHEMA_VERSION)
+    manifest.setdefault("start_ns", 0)
+    numbers = [manifest["schema"], manifest["start_ns"]]
+    for process in manifest["processes"].values():
+        if not isinstance(process, dict):
+            return False
+        numbers += [process.setdefault("pid", -1), process.setdefault("heartbeat_ns", 0)]
+    return all(type(number) is int for number in numbers)
+
+
 def _abandoned(manifest: dict) -> bool:
-    processes = manifest.get("processes", {}).values()
+    processes = manifest["processes"].values()
     if not processes:  # only just created: its launcher is still starting them
-        return time.time_ns() - manifest.get("start_ns", 0) > SILENCE_NS
+        return time.time_ns() - manifest["start_ns"] > SILENCE_NS
     return not any(map(_alive, processes))
 
 
 def _alive(process: dict) -> bool:
     if process.get("host") != socket.gethostname():
-        return time.time_ns() - process.get("heartbeat_ns", 0) < SILENCE_NS
+        return time.time_ns() - process["heartbeat_ns"] < SILENCE_NS
+    if process["pid"] <= 0:  # 0 and below name groups of processes
+        return False
     try:
         os.kill(process["pid"], 0)
     except ProcessLookupError:

@@ -4,7 +4,8 @@
 trace of millions of events has a few thousand distinct names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -14,6 +15,9 @@ SCHEMA_VERSION = 1
 
 KINDS = ("compute", "memory", "communication", "storage", "serialization", "wait", "runtime", "span")
 SOURCES = ("measured", "modelled", "simulated")
+# A kernel's own arguments; else the calls around its launch; the shapes and arguments of a call on the host; or an
+# execution trace of the same run.
+BYTES_SOURCES = ("kernel arguments", "launch and record_param_comms", "host call", "execution trace")
 TIERS = ("l1", "l2", "l3", "dram", "hbm", "ssd", "nvlink", "pcie", "network")
 
 # column -> (dtype, value where a reader has nothing to say, meaning)
@@ -35,7 +39,14 @@ EVENT_COLUMNS: dict[str, tuple[str, object, str]] = {
     "collective": ("category", "", "all_to_all, all_reduce, all_gather, reduce_scatter, broadcast, send, recv..."),
     "group_size": ("int32", -1, "ranks in the collective's process group"),
     "message_bytes": ("float64", np.nan, "message size by the collective's own convention (costs/collectives.py)"),
+    "bytes_source": ("category", "", "what tells message_bytes: one of BYTES_SOURCES, or empty"),
+    "process_group": ("category", "", "name of the collective's process group"),
+    "sequence": ("int64", -1, "number that the process group gives the collective, -1 unknown"),
     "operator_id": ("int32", -1, "row of the run's operators table: name, shapes, dtypes, concrete inputs"),
+    "cpu_ns": ("float64", np.nan, "CPU time of the thread that did it, NaN where not counted"),
+    "trace": ("category", "", "trace id of the distributed request, 32 hexadecimal digits"),
+    "span_id": ("uint64", 0, "id of this span in its trace, 0 for none"),
+    "parent_span_id": ("uint64", 0, "span that caused this one, maybe in another process; 0 for none"),
     "source": ("category", "measured", "one of SOURCES"),
     "tags": ("category", "", "space-separated: warmup, profiled, error, gc..."),
 }
@@ -43,6 +54,9 @@ EVENT_COLUMNS: dict[str, tuple[str, object, str]] = {
 TRAFFIC_COLUMNS: dict[str, str] = {
     "event_id": "int64", "tier": "category", "read_bytes": "float64", "write_bytes": "float64",
 }  # fmt: skip
+
+# One row an event of an all-to-all whose splits are known; entry i of a list is for the i-th rank of its process group.
+SPLIT_COLUMNS = ("event_id", "sent_bytes", "received_bytes")
 
 # One row a distinct call signature; the three last columns are compact JSON text, "" where not recorded.
 OPERATOR_COLUMNS = ("name", "input_dims", "input_types", "concrete_inputs")
@@ -61,7 +75,10 @@ class Header(msgspec.Struct, tag_field="record", tag="header", kw_only=True):
 
 
 class Span(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_defaults=True):
-    """One span, written when it closes. `start_ns` is on the writer's monotonic clock."""
+    """One span, written when it closes. `start_ns` is on the writer's monotonic clock.
+
+    `trace`, `span` and `parent` are ids of W3C Trace Context, in hexadecimal: 32, 16 and 16 digits.
+    """
 
     name: str
     kind: str
@@ -75,6 +92,10 @@ class Span(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_de
     collective: str = ""
     group_size: int = -1
     message_bytes: float | None = None
+    cpu_ns: int | None = None
+    trace: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{32})?$")] = ""
+    span: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")] = ""
+    parent: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")] = ""
     source: str = "measured"
     tags: str = ""
 
@@ -160,3 +181,16 @@ def empty_traffic() -> pd.DataFrame:
 def empty_operators() -> pd.DataFrame:
     """An operators table without rows."""
     return pd.DataFrame({name: pd.Series([], dtype="str") for name in OPERATOR_COLUMNS})
+
+
+def splits_frame(event_ids: Sequence[int], sent: Sequence[Sequence], received: Sequence[Sequence]) -> pd.DataFrame:
+    """The splits table: event id [n], bytes sent to and received from each rank of the group [n][ranks]."""
+    columns = zip(SPLIT_COLUMNS[1:], (sent, received), strict=True)
+    lists = {name: pd.Series([np.array(parts, dtype=np.float64) for parts in values], dtype="object")
+             for name, values in columns}  # fmt: skip
+    return pd.DataFrame({"event_id": np.array(event_ids, dtype=np.int64)} | lists)
+
+
+def empty_splits() -> pd.DataFrame:
+    """A splits table without rows."""
+    return splits_frame([], [], [])

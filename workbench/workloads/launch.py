@@ -25,7 +25,7 @@ from torch import multiprocessing
 from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing.spawn import ProcessContext, ProcessException
 
-from workbench.errors import InputError
+from workbench.errors import InputError, WorkFailed
 from workbench.machine.host import cpu_limit, physical_cores
 from workbench.trace.recorder import Recorder
 from workbench.trace.rundir import RunDirectory, read_manifest
@@ -36,7 +36,7 @@ from workbench.workloads.stacks import HostStacks
 _GRACE_SECONDS = 5.0  # for ranks to close their files, when one has failed or the user has interrupted
 
 
-class RankFailed(RuntimeError):
+class RankFailed(WorkFailed):
     """A rank's work failed; one line that says which rank and why. The run's status says so too."""
 
 

@@ -23,7 +23,7 @@ SIMULATED_ACCESSES = 200_000
 HOT_SHARE = 0.01
 TABLE_COLUMNS = [
     "table", "rank", "rows", "dim", "row_bytes", "lookups", "lookup_bytes", "pooling_factor", "unique_share",
-    "touched_rows", "touched_bytes", "hot_row_share", "hit_share_per_lookup", "hit_share_per_unique_row", "table_index",
+    "touched_rows", "touched_bytes", "hot_row_share", "lookup_hit_share", "unique_row_hit_share", "table_index",
 ]  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def curve(ranks: Sequence[RankRows], supported_rows: int) -> pd.DataFrame:
     while capacity <= supported_rows:
         row = {"capacity_rows": capacity, "capacity_bytes": capacity * max(rank.slot_bytes for rank in ranks)}
         for per, stream in (("lookup", "lookups"), ("unique_row", "unique")):
-            row[f"miss_share_per_{per}"] = miss_share(ranks, stream, capacity)
+            row[f"{per}_miss_share"] = miss_share(ranks, stream, capacity)
             row[f"cold_share_per_{per}"] = _weighted(ranks, stream, _cold_share)
         for policy in POLICIES:
             row[f"simulated_{policy}_miss_share"] = _weighted(
@@ -114,7 +114,7 @@ def table_rows(rank: RankRows, tables: Sequence[Mapping], capacity_rows: int) ->
     `capacity_rows` rows of all the rank's tables together."""
     own = rank.window.accesses[rank.window.accesses["step"] >= rank.window.counted_from]
     hits = {
-        f"hit_share_per_{per}": 1 - stream.miss_share_by_table(capacity_rows, len(tables))
+        f"{per}_hit_share": 1 - stream.miss_share_by_table(capacity_rows, len(tables))
         for per, stream in (("lookup", rank.lookups), ("unique_row", rank.unique))
     }
     lookups, unique = rank.lookups.accesses_by_table(len(tables)), rank.unique.accesses_by_table(len(tables))

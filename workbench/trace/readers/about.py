@@ -1,10 +1,12 @@
 """What a trace says about itself outside its events: ranks, process groups, devices, clock, profiler settings."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from workbench.trace.readers.columns import integer
+from workbench.trace.readers.columns import CollectiveArgs, integer
+from workbench.trace.readers.messages import whole_numbers
 from workbench.trace.readers.salvage import loads
 
 _SETTINGS = ("record_shapes", "profile_memory", "with_stack", "with_flops", "with_modules")
@@ -47,6 +49,32 @@ def group_size(info: dict[str, Any]) -> int:
     if not sizes:
         return info["world_size"] or -1
     return sizes.pop() if len(sizes) == 1 else -1
+
+
+def only_group(info: dict[str, Any]) -> str:
+    """Name of the process group where the trace lists just one, else ""."""
+    names = {group["name"] for group in info["process_groups"]}
+    return names.pop() if len(names) == 1 else ""
+
+
+def position(info: dict[str, Any], process_group: str, group_size: int) -> int:
+    """Index of the trace's own rank among the ranks of the process group; -1 where the trace does not tell."""
+    groups = (group["ranks"] for group in info["process_groups"] if group["name"] == process_group)
+    ranks = next(groups, None) or (range(group_size) if group_size == info["world_size"] else ())
+    return ranks.index(info["rank"]) if info["rank"] in ranks else -1
+
+
+def with_groups(
+    listed: list[dict[str, Any]], collectives: Iterable[tuple[int, CollectiveArgs]]
+) -> list[dict[str, Any]]:
+    """The process groups that the trace lists, and those that only its collectives name, with their ranks."""
+    listed, known = list(listed), {group["name"] for group in listed}
+    # Long lists of ranks are shortened in a collective's arguments, and thereby unreadable.
+    for name, text in dict.fromkeys((str(args.process_group), str(args.group_ranks)) for _, args in collectives):
+        if name not in known and (ranks := whole_numbers(text)):
+            listed.append(_process_group({"pg_name": name, "ranks": list(ranks)}))
+            known.add(name)
+    return listed
 
 
 def _process_group(entry: dict[str, Any]) -> dict[str, Any]:

@@ -28,11 +28,22 @@ class Args(msgspec.Struct, frozen=True, gc=False):
     bytes: Any = None
     size: Any = None  # MTIA's word for bytes
     direction: Any = None  # of an MTIA copy: HOST_TO_DEVICE...
+    address: Any = msgspec.field(name="Addr", default=None)  # this and the next five are of a [memory] instant
+    changed_bytes: Any = msgspec.field(name="Bytes", default=None)
+    device_type: Any = msgspec.field(name="Device Type", default=None)
+    device_index: Any = msgspec.field(name="Device Id", default=None)
+    allocated_bytes: Any = msgspec.field(name="Total Allocated", default=None)
+    reserved_bytes: Any = msgspec.field(name="Total Reserved", default=None)
     collective: Any = msgspec.field(name="Collective name", default=None)
     in_elements: Any = msgspec.field(name="In msg nelems", default=None)
     out_elements: Any = msgspec.field(name="Out msg nelems", default=None)
     group_size: Any = msgspec.field(name="Group size", default=None)
     dtype: Any = None
+    in_split: Any = msgspec.field(name="In split size", default=None)
+    out_split: Any = msgspec.field(name="Out split size", default=None)
+    process_group: Any = msgspec.field(name="Process Group Name", default=None)
+    group_ranks: Any = msgspec.field(name="Process Group Ranks", default=None)
+    sequence: Any = msgspec.field(name="Seq", default=None)  # "Sequence number" counts autograd's nodes
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +67,24 @@ class CollectiveArgs(NamedTuple):
     out_elements: Any
     group_size: Any
     dtype: Any
+    in_split: Any
+    out_split: Any
+    process_group: Any
+    group_ranks: Any
+    sequence: Any
+
+
+class MemoryChange(NamedTuple):
+    """What a `[memory]` instant says: an allocation, or (negative) a release, and the allocator's totals after it."""
+
+    pid: Any
+    tid: Any
+    device_type: Any
+    device_index: Any
+    address: Any
+    changed_bytes: Any
+    allocated_bytes: Any
+    reserved_bytes: Any
 
 
 class Codes(dict):
@@ -76,7 +105,8 @@ class Columns:
     After `finish`: `names`, `tracks` (category, pid, tid) and `operators` (see `call_signature`) map values to codes;
     `name`, `track`, `operator` [n] hold the codes (operator -1 for none); `start_ns`, `duration_ns`, `correlation` [n]
     are int64. `streams[track]` is a device track's stream if its events name one, `moved` is (row, bytes, direction) of
-    copies and fills, `collectives` (row, arguments) of events that describe a collective.
+    copies and fills, `collectives` (row, arguments) of events that describe a collective; `memory` [m] the
+    changes of memory, at `memory_ns` [m].
     """
 
     def __init__(self) -> None:
@@ -84,17 +114,22 @@ class Columns:
         self.streams: list[Any] = []
         self.moved: list[tuple[int, Any, Any]] = []
         self.collectives: list[tuple[int, CollectiveArgs]] = []
+        self.memory: list[MemoryChange] = []
         self.untimed = self.negative = self.unpaired = 0
         self._rows = 0
         self._chunks: list[tuple[np.ndarray, ...]] = []
         self._open: dict[tuple, list[Event]] = {}
         self._paired: list[tuple[Event, msgspec.Raw]] = []
+        self._memory_ns: list[np.ndarray] = []
 
     def add(self, events: list[Event]) -> None:
-        """Take the complete events of a chunk; flows, counters, instants and metadata are not for the table."""
+        """Take the complete events of a chunk and its changes of memory; flows, counters, other instants and metadata
+        are not for the tables."""
         complete = [event for event in events if event.ph == "X"]
         if len(complete) < len(events):
             self._pair(events)
+            if changes := [event for event in events if event.ph == "i" and event.name == "[memory]"]:
+                self._change(changes)
         if complete:
             starts_ns = nanoseconds([event.ts for event in complete])
             self._append(complete, starts_ns, nanoseconds([event.dur for event in complete]))
@@ -114,6 +149,7 @@ class Columns:
         ]
         self.name, self.track, self.operator, self.start_ns, self.duration_ns, self.correlation = joined
         self._chunks.clear()
+        self.memory_ns = np.concatenate([np.empty(0, np.int64), *self._memory_ns])
 
     def _pair(self, events: list[Event]) -> None:
         """Match each end ("E") with the innermost open begin ("B") of its thread."""
@@ -127,6 +163,17 @@ class Columns:
                     self._paired.append((stack.pop(), event.ts.copy()))
                 else:
                     self.unpaired += 1
+
+    def _change(self, instants: list[Event]) -> None:
+        """Take `[memory]` instants."""
+        times_ns = nanoseconds([event.ts for event in instants])
+        timed = times_ns != MISSING_NS
+        self.untimed += int((~timed).sum())
+        self._memory_ns.append(times_ns[timed])
+        for event in compress(instants, timed):
+            a = event.args
+            described = (a.address, a.changed_bytes, a.allocated_bytes, a.reserved_bytes)
+            self.memory.append(MemoryChange(event.pid, event.tid, a.device_type, a.device_index, *described))
 
     def _append(self, events: list[Event], starts_ns: np.ndarray, durations_ns: np.ndarray) -> None:
         timed = (starts_ns != MISSING_NS) & (durations_ns != MISSING_NS)
@@ -146,7 +193,10 @@ class Columns:
             if a.bytes is not None or a.size is not None:
                 self.moved.append((row, a.size if a.bytes is None else a.bytes, a.direction))
             if a.collective is not None:
-                described = CollectiveArgs(a.collective, a.in_elements, a.out_elements, a.group_size, a.dtype)
+                described = CollectiveArgs(
+                    a.collective, a.in_elements, a.out_elements, a.group_size, a.dtype, a.in_split, a.out_split,
+                    a.process_group, a.group_ranks, a.sequence,
+                )  # fmt: skip
                 self.collectives.append((row, described))
         self._rows += len(events)
 

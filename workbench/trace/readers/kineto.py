@@ -39,14 +39,15 @@ class _Decoded(NamedTuple):
 
 
 def read(path: Path) -> Part:
-    """Events, operators and traffic of one profiler trace: `.json`, gzip or zip, an object or a bare array.
+    """Events, operators, traffic and memory of one profiler trace: `.json`, gzip or zip, an object or a bare array.
 
     Damaged events are repaired or left out, and `notes` counts them. InputError where nothing of a trace is in it.
     """
     path = Path(path)
     columns, metadata, notes = _decode(path)
     info = {"file": str(path)} | about.describe(metadata)
-    tables = Tables(columns, info["base_time_ns"], about.group_size(info))
+    info["process_groups"] = about.with_groups(info["process_groups"], columns.collectives)
+    tables = Tables(columns, info)
     for device in info["devices"]:
         device["name"] = f"{tables.accelerator}:{device['name']}"
     events = tables.events() | {"rank": np.full(len(columns.name), info["rank"], dtype=np.int32)}
@@ -56,8 +57,8 @@ def read(path: Path) -> Part:
     if not unix:
         notes.append("times do not count from 1970: they cannot be set beside those of other traces")
     return Part(
-        events=events_frame(events), operators=tables.operators(), traffic=tables.traffic(), info=info,
-        notes=[f"{path.name}: {note}" for note in notes],
+        events=events_frame(events), operators=tables.operators(), traffic=tables.traffic(),
+        splits=tables.splits(), memory=tables.memory(), info=info, notes=[f"{path.name}: {note}" for note in notes],
     )  # fmt: skip
 
 

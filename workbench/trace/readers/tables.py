@@ -3,17 +3,20 @@
 import re
 from collections.abc import Callable
 from functools import cache, cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
 import pandas as pd
 
 from workbench.trace.nesting import parents
-from workbench.trace.readers import links
+from workbench.trace.readers import about, links
 from workbench.trace.readers.columns import Codes, Columns, call_signature
+from workbench.trace.readers.communication import Communication
 from workbench.trace.readers.copies import traffic_frame
 from workbench.trace.readers.kinds import DEVICE_CATEGORIES, LAUNCHED_CATEGORIES, Meaning, canonical, meaning
-from workbench.trace.readers.messages import Message, called, described, resolve
+from workbench.trace.readers.memory_events import memory_table
+from workbench.trace.readers.messages import Message, called, described
 from workbench.trace.schema import KINDS, OPERATOR_COLUMNS
 
 _STEP = re.compile(r"ProfilerStep#(\d{1,18})$")
@@ -26,17 +29,17 @@ _MOVING = frozenset({"gpu_memcpy", "gpu_memset", "mtia_ccp_events"})
 class Tables:
     """The tables of one trace, each worked out when first asked for. Row numbers are event_ids.
 
-    `base_ns` is added to all times; `group_size` is the size of every process group, -1 where they differ.
+    `info` is what the trace says about itself (see `about`); its base time is added to all times.
     """
 
-    def __init__(self, columns: Columns, base_ns: int, group_size: int) -> None:
-        self._columns, self._group_size = columns, group_size
+    def __init__(self, columns: Columns, info: dict[str, Any]) -> None:
+        self._columns, self._info = columns, info
         self._names = list(columns.names)
         self._signatures = [
             (name, *map(_compact, shapes)) for name, *shapes in map(call_signature, columns.operators)
         ]  # fmt: skip
         self._categories = [canonical(category, pid) for category, pid, _ in columns.tracks]
-        self.start_ns = columns.start_ns + base_ns
+        self.start_ns = columns.start_ns + info["base_time_ns"]
         self.end_ns = self.start_ns + columns.duration_ns
 
     @cached_property
@@ -47,13 +50,7 @@ class Tables:
 
     def events(self) -> dict[str, object]:
         """Columns of the events table (those of which a trace has something to say)."""
-        columns, messages = self._columns, self._messages
-        size_bytes = np.full(len(self.start_ns), np.nan)
-        group_size = np.full(len(self.start_ns), -1, dtype=np.int32)
-        collectives, collective = Codes({"": 0}), np.zeros(len(self.start_ns), dtype=np.int32)
-        for row, message in messages.items():
-            size_bytes[row], group_size[row] = message.size_bytes, message.group_size
-            collective[row] = collectives[message.collective]
+        columns = self._columns
         devices, lanes, _ = zip(*self._places, strict=True) if self._places else ((), (), ())
         return {
             "parent_id": self.parent, "launch_id": self.launch, "step": self.step,
@@ -62,8 +59,7 @@ class Tables:
             "name": pd.Categorical.from_codes(columns.name, self._names),
             "kind": pd.Categorical.from_codes(self.kind, KINDS),
             "phase": pd.Categorical.from_codes(self.phase, _PHASES),
-            "collective": pd.Categorical.from_codes(collective, list(collectives)),
-            "group_size": group_size, "message_bytes": size_bytes, "operator_id": columns.operator,
+            "operator_id": columns.operator, **self._communication.columns(self._rows_of(DEVICE_CATEGORIES)),
         }  # fmt: skip
 
     def operators(self) -> pd.DataFrame:
@@ -78,6 +74,25 @@ class Tables:
             for row, size, direction in columns.moved
             if self._categories[columns.track[row]] in _MOVING
         )
+
+    def memory(self) -> pd.DataFrame:
+        """The memory table: each change inside the innermost host event that was open on its thread."""
+        changes, times_ns = self._columns.memory, self._columns.memory_ns + self._info["base_time_ns"]
+        lanes = Codes()
+        lanes.encode(self._places)
+        changed = lanes.encode([("cpu", f"thread {change.tid}", change.pid) for change in changes])
+        rows = np.flatnonzero(np.isin(self._lane, changed))
+        around = parents(
+            np.concatenate([self._lane[rows], changed]), np.concatenate([self.start_ns[rows], times_ns]),
+            np.concatenate([self._columns.duration_ns[rows], np.zeros_like(times_ns)]),
+        )[len(rows) :]  # fmt: skip
+        event_ids = np.full(len(changes), -1, dtype=np.int64)
+        event_ids[around >= 0] = rows[around[around >= 0]]
+        return memory_table(changes, times_ns, event_ids, self.accelerator)
+
+    def splits(self) -> pd.DataFrame:
+        """How the all-to-alls are split."""
+        return self._communication.splits()
 
     def notes(self) -> list[str]:
         """Findings about the trace's integrity, most of which change what an analysis can say."""
@@ -137,19 +152,21 @@ class Tables:
         return phase
 
     @cached_property
-    def _messages(self) -> dict[int, Message]:
-        """By row of communication: collective, group size, message size."""
+    def _communication(self) -> Communication:
+        group_size = about.group_size(self._info)
 
         @cache
         def by_call(category: int, name: int, operator: int) -> Message:
             signature = self._signatures[operator] if operator >= 0 else ("", "", "", "")
-            return called(self._meanings[category, name].collective, signature, self._group_size)
+            return called(self._meanings[category, name].collective, signature, group_size)
 
         rows = np.flatnonzero(self.kind == _KIND_CODES["communication"])
+        rows = rows[np.argsort(self.start_ns[rows], kind="stable")]
         calls = zip(self._category[rows], self._columns.name[rows], self._columns.operator[rows], strict=True)
         own = {row: by_call(*call) for row, call in zip(rows.tolist(), calls, strict=True)}
         own |= {row: described(args) for row, args in self._columns.collectives if row in own}
-        return resolve(own, self.launch, self.parent)
+        names = {row: self._names[self._columns.name[row]] for row in own}
+        return Communication(own, names, self.launch, self.parent, self._info)
 
     @cached_property
     def _places(self) -> list[tuple[str, str, object]]:

@@ -1,0 +1,61 @@
+"""What a page is, and the page that most are: one analysis with its controls."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import dash_mantine_components as dmc
+from dash.development.base_component import Component
+
+from dashboards import view
+from dashboards.components import text
+from dashboards.components.controls import controls
+from dashboards.components.figure import figure_card
+from dashboards.components.table import result_table
+from dashboards.runs import RunsFolder
+from workbench.figures import figure
+
+Query = Mapping[str, str]
+Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """`controls` and `answer` make components of what the URL says (its query); the shell puts the question above."""
+
+    path: str
+    title: str
+    question: str
+    controls: Callable[[Query], Component]
+    answer: Callable[[RunsFolder, Query], Component]
+
+
+def analysis_page(
+    analysis: str, *, path: str, title: str, question: str, options: Keys, key_figures: Keys, first_columns: Keys
+) -> Page:
+    """A page that answers with `analysis`: notes, key figures, figure, table, always in that order.
+
+    `options` are those of its options that have a control, `key_figures` keys of its summary, and `first_columns`
+    keys of its rows that stand before the others.
+    """
+    answer = partial(_answer, analysis, key_figures, first_columns)
+    return Page(path=path, title=title, question=question, controls=partial(controls, analysis, options), answer=answer)
+
+
+def _answer(analysis: str, key_figures: Keys, first_columns: Keys, folder: RunsFolder, query: Query) -> Component:
+    entry = folder.choose(query.get(view.RUN))
+    if entry is None:
+        return text.no_run_yet(folder.path)
+    options = view.options(query)
+    result = folder.analyze(entry, analysis, options)
+    if not result.applies:
+        return text.does_not_apply(result)
+    # Of the files that are saved: what was looked at.
+    name = "-".join([entry.name, analysis, *options.values()])
+    parts = [
+        *text.notes(result.notes),
+        text.key_figures(result, key_figures),
+        figure_card(figure(result), name),
+        result_table(result, name, first_columns, query.get(view.FILTER, "")),
+    ]
+    return dmc.Stack(parts, gap="sm")
