@@ -176,7 +176,7 @@ def test_a_cyclic_scan_through_software_caches():
     below, full = result.table.to_dict("records")
     assert (below["capacity_rows"], below["capacity_bytes"], full["capacity_rows"]) == (32, 2048, 64)
     for per in ("lookup", "unique_row"):
-        assert (below[f"{per}_miss_share"], full[f"miss_share_per_{per}"]) == (1, 0)
+        assert (below[f"{per}_miss_share"], full[f"{per}_miss_share"]) == (1, 0)
         assert full[f"cold_share_per_{per}"] == 0
     assert (below["simulated_lru_miss_share"], below["simulated_fifo_miss_share"]) == (1, 1)
     assert result.summary["supported_rows"] == 64
