@@ -1,0 +1,202 @@
+"""Sampled call stacks -> Part: collapsed text ("a;b;c 12", py-spy's raw format) and speedscope's JSON.
+
+The Part has no events: `info["stacks"]` is a table stack ("outer;...;inner"), weight, unit - one row a distinct stack.
+Times are in ns and sizes in bytes; what only counts samples has the unit "samples".
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import pandas as pd
+
+from workbench.errors import InputError
+from workbench.trace.part import Part
+from workbench.trace.readers.documents import decode, expanded
+
+COLLAPSED = "collapsed stacks, a line each: frames joined by ';', a space and a number (py-spy record --format raw)"
+SPEEDSCOPE = "a speedscope profile (py-spy record --format speedscope)"
+
+# Stacks as text take more room than as frame numbers: a small file could ask for terabytes.
+_LIMIT_CHARACTERS = 1 << 28
+_NUMBER = re.compile(r"\d{1,18}(\.\d{1,18})?")
+_UNITS = {
+    "none": ("samples", 1), "nanoseconds": ("ns", 1), "microseconds": ("ns", 1e3), "milliseconds": ("ns", 1e6),
+    "seconds": ("ns", 1e9), "bytes": ("bytes", 1),
+}  # fmt: skip
+_Weight = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
+_At = Annotated[float, msgspec.Meta(ge=-1e18, le=1e18)]
+_Row = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A function, with its place in the source if known."""
+
+    name: str
+    file: str | None = None
+    line: int | None = None
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What all profiles of a file share."""
+
+    frames: list[Frame]
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """A frame that opens (O) or closes (C)."""
+
+    type: Literal["O", "C"]
+    at: _At
+    frame: _Row
+
+
+class Sampled(msgspec.Struct, frozen=True, tag_field="type", tag="sampled"):
+    """Stacks (frame numbers, outermost first) with a weight each."""
+
+    samples: list[list[_Row]]
+    weights: list[_Weight]
+    unit: str = "none"
+
+
+class Evented(msgspec.Struct, frozen=True, tag_field="type", tag="evented"):
+    """Frames that open and close in time."""
+
+    events: list[Edge]
+    end: _At = msgspec.field(name="endValue")
+    unit: str = "none"
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A speedscope file: a profile a thread."""
+
+    shared: Shared
+    profiles: list[Sampled | Evented]
+
+
+class _Tree:
+    """Distinct stacks as a tree: node 0 is the empty stack, any other one its parent with a frame more."""
+
+    def __init__(self) -> None:
+        self.parents, self.frames = [-1], [-1]
+        self._children: dict[tuple[int, int], int] = {}
+
+    def child(self, node: int, frame: int) -> int:
+        """The stack of `node` with `frame` on top."""
+        found = self._children.setdefault((node, frame), len(self.parents))
+        if found == len(self.parents):
+            self.parents.append(node)
+            self.frames.append(frame)
+        return found
+
+    def stack(self, node: int) -> list[int]:
+        """Frame numbers, outermost first."""
+        frames = []
+        while node:
+            frames.append(self.frames[node])
+            node = self.parents[node]
+        return frames[::-1]
+
+
+def read_collapsed(path: Path) -> Part:
+    """Stacks of a text file; lines that are none are counted in the notes. InputError where no line is one."""
+    path = Path(path)
+    text, notes = expanded(path, COLLAPSED)
+    weights: dict[tuple[str, str], float] = {}
+    others = 0
+    for line in text.decode("utf-8", "replace").splitlines():
+        if found := collapsed_line(line):
+            stack, weight = found
+            weights[stack, "samples"] = weights.get((stack, "samples"), 0) + weight
+        else:
+            others += bool(line.strip())
+    if not weights:
+        raise InputError(f"{path} holds no stack: expected {COLLAPSED}")
+    return _part(path, weights, [*notes, *([f"left out {others} lines that are no stacks"] if others else [])])
+
+
+def collapsed_line(line: str) -> tuple[str, float] | None:
+    """'a;b c;d 12' -> ('a;b c;d', 12.0); None for what is no such line."""
+    stack, _, weight = line.rstrip().rpartition(" ")
+    return (stack.strip(), float(weight)) if stack.strip() and _NUMBER.fullmatch(weight) else None
+
+
+def read_speedscope(path: Path) -> Part:
+    """Stacks of all profiles (threads) of a speedscope file; for an evented one, the time for which each was on top."""
+    path = Path(path)
+    text, notes = expanded(path, SPEEDSCOPE)
+    document, repairs = decode(text, Document, str(path), SPEEDSCOPE)
+    tree, weights = _Tree(), {}
+    for number, profile in enumerate(document.profiles):
+        unit, scale = _UNITS.get(profile.unit, (profile.unit, 1))
+        try:
+            found = _sampled(profile, tree) if isinstance(profile, Sampled) else _evented(profile, tree)
+        except ValueError as error:
+            raise InputError(f"{path}, profile {number}: {error}: expected {SPEEDSCOPE}") from None
+        for node, weight in found.items():
+            weights[node, unit] = weights.get((node, unit), 0) + weight * scale
+    return _part(path, _named(weights, tree, document.shared.frames, path), notes + repairs)
+
+
+def _sampled(profile: Sampled, tree: _Tree) -> dict[int, float]:
+    if len(profile.samples) != len(profile.weights):
+        raise ValueError(f"{len(profile.samples)} samples have {len(profile.weights)} weights")
+    weights: dict[int, float] = {}
+    for sample, weight in zip(profile.samples, profile.weights, strict=True):
+        node = 0
+        for frame in sample:
+            node = tree.child(node, frame)
+        weights[node] = weights.get(node, 0) + weight
+    return weights
+
+
+def _evented(profile: Evented, tree: _Tree) -> dict[int, float]:
+    weights: dict[int, float] = {}
+    node, since = 0, profile.events[0].at if profile.events else profile.end
+    for edge in profile.events:
+        if edge.at < since:
+            raise ValueError(f"an event at {edge.at:g} follows one at {since:g}")
+        weights[node] = weights.get(node, 0) + edge.at - since
+        since = edge.at
+        if edge.type == "O":
+            node = tree.child(node, edge.frame)
+        elif tree.frames[node] == edge.frame:
+            node = tree.parents[node]
+        else:
+            raise ValueError(f"frame {edge.frame} closes at {edge.at:g} and is not the innermost one")
+    weights[node] = weights.get(node, 0) + max(profile.end - since, 0)
+    return weights
+
+
+def _named(
+    weights: dict[tuple[int, str], float], tree: _Tree, frames: list[Frame], path: Path
+) -> dict[tuple[str, str], float]:
+    """By the stacks' text; those without weight, and the empty stack, are left out."""
+    names = [_frame_text(frame) for frame in frames]
+    if max(tree.frames) >= len(names):
+        raise InputError(f"{path} names frame {max(tree.frames)} of {len(names)}: expected {SPEEDSCOPE}")
+    named: dict[tuple[str, str], float] = {}
+    characters = 0
+    for (node, unit), weight in weights.items():
+        if node == 0 or weight == 0:
+            continue
+        stack = [names[frame] for frame in tree.stack(node)]
+        characters += sum(map(len, stack)) + len(stack)
+        if characters > _LIMIT_CHARACTERS:
+            raise InputError(f"{path}: its stacks are deeper than can be shown as text: record a shorter time")
+        named[";".join(stack), unit] = named.get((";".join(stack), unit), 0) + weight
+    return named
+
+
+def _frame_text(frame: Frame) -> str:
+    """As py-spy writes it in collapsed stacks: 'step (train.py:12)'. ';' would end the frame."""
+    place = frame.file if frame.line is None else f"{frame.file}:{frame.line}"
+    return (f"{frame.name} ({place})" if frame.file else frame.name).replace(";", ",")
+
+
+def _part(path: Path, weights: dict[tuple[str, str], float], notes: list[str]) -> Part:
+    rows = [(stack, weight, unit) for (stack, unit), weight in weights.items()]
+    stacks = pd.DataFrame(rows, columns=["stack", "weight", "unit"]).astype({"weight": "float64"})
+    notes = [f"{path.name}: {note}" for note in notes]
+    return Part(info={"file": str(path), "rank": -1, "world_size": None, "devices": [], "stacks": stacks}, notes=notes)
