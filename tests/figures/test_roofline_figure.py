@@ -40,12 +40,12 @@ def test_operators_stand_where_their_numbers_say():
 
 
 def test_roofs_rise_to_the_peak_and_say_value_and_source():
-    lines = {(trace.name, trace.xaxis): trace for trace in drawn([ROW, COPY]).data if trace.mode == "lines+text"}
+    lines = {(trace.legendgroup, trace.xaxis): trace for trace in drawn([ROW, COPY]).data if trace.mode == "lines"}
     rising, peak = lines["dram triad", "x"], lines["fp32 peak", "x"]
     assert (rising.x[1], rising.y[1]) == (5.0, 1e11)  # the ridge: 1e11 / 2e10
     assert rising.y[0] == pytest.approx(2e10 * rising.x[0])
     assert (peak.x[0], peak.y) == (5.0, (1e11, 1e11))
-    assert "100 GFLOP/s (measured)" in peak.text[1] and "20.0 GB/s (promised)" in rising.text[0]
+    assert "100 GFLOP/s (measured)" in peak.name and "20.0 GB/s (promised)" in rising.name
     assert lines["dram triad", "x2"].y == (2e10, 2e10)
 
 
@@ -62,5 +62,5 @@ def test_many_operators_are_capped_and_said():
 
 
 def test_without_roofs_and_without_rows():
-    assert not [trace for trace in drawn([ROW], roofs=[]).data if trace.mode == "lines+text"]
+    assert not [trace for trace in drawn([ROW], roofs=[]).data if trace.mode == "lines"]
     assert "why not" in figure(Result("roofline", notes=["not applicable: why not"])).layout.annotations[0].text

@@ -5,13 +5,16 @@ from workbench.analyses.core.result import Result
 from workbench.trace.run import Run
 
 PACKAGE = "workbench.analyses"
+# The order in which people ask; what is not named here follows by the alphabet.
+FIRST = ("time", "roofline", "memory_tiers", "communication")
 # These take two runs, and are called by their own command.
 PAIRWISE = frozenset({"difference"})
 
 
 def names() -> tuple[str, ...]:
-    """Analyses of one run."""
-    return tuple(name for name in registry.functions(PACKAGE) if name not in PAIRWISE)
+    """Analyses of one run, in reading order."""
+    found = [name for name in registry.functions(PACKAGE) if name not in PAIRWISE]
+    return tuple(sorted(found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)))
 
 
 def analyze(run: Run, name: str, **options: object) -> Result:

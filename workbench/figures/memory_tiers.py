@@ -10,7 +10,6 @@ from workbench.analyses.core.result import Result
 from workbench.figures import theme
 from workbench.units import format_bytes
 
-TIER_COLOUR = {"l1": theme.SKY, "l2": theme.GREEN, "l3": theme.BLUE, "dram": theme.VERMILLION, "hbm": theme.VERMILLION}
 CURVES = {
     "lookup_miss_share": ("per lookup, LRU", theme.BLUE, "solid"),
     "unique_row_miss_share": ("per unique row, LRU", theme.VERMILLION, "solid"),
@@ -47,7 +46,7 @@ def _tiers(table: pd.DataFrame) -> go.Figure:
         rows = table[table["tier"] == tier]
         places = [phases.index(phase) for phase in rows["phase"]]
         style = {"name": theme.label(tier), "legendgroup": tier, "orientation": "h", "y": places,
-                 "marker_color": TIER_COLOUR.get(tier, theme.GREY)}  # fmt: skip
+                 "marker_color": theme.TIER_COLOUR.get(tier, theme.GREY)}  # fmt: skip
         moved = rows["read_bytes"] + rows["write_bytes"]
         fig.add_bar(
             **style, x=moved / 2**20, customdata=[[format_bytes(r), format_bytes(w)] for r, w in

@@ -46,7 +46,8 @@ def roofline(result: Result) -> go.Figure:
     fig.update_yaxes(title="achieved [B/s]", row=1, col=2)
     shown = f"the {MAX_POINTS} operators with the most time of {len(drawable):,}" if len(drawable) > len(table) else ""
     return fig.update_layout(
-        height=600, legend={"y": -0.15, "yanchor": "top", "itemsizing": "constant"},
+        height=640, legend={"y": -0.14, "yanchor": "top", "x": 0, "xanchor": "left", "itemsizing": "constant"},
+        legend2={"orientation": "h", "y": -0.21, "yanchor": "top", "x": 0, "xanchor": "left"},
         title={"text": "Operators against the roofs of the machine", "subtitle": {"text": shown}},
     )  # fmt: skip
 
@@ -67,11 +68,12 @@ def _draw_roofs(fig: go.Figure, roofs: pd.DataFrame, intensities: pd.Series, cal
 
 def _line(fig: go.Figure, roof: object, x: list[float], y: list[float], column: int) -> None:
     text = f"{theme.label(roof.name)}: {format_decimal(roof.value, roof.unit)} ({theme.label(roof.source)})"
+    tier = str(roof.name).split(" ")[0]
+    line = {"color": theme.TIER_COLOUR.get(tier, theme.INK), "width": 2, "dash": ROOF_DASH[roof.kind]}
+    # Roofs lie close together, so their names stand in a legend of their own rather than on the lines.
     fig.add_scatter(
-        x=x, y=y, mode="lines+text", line={"color": theme.INK, "width": 1.5, "dash": ROOF_DASH[roof.kind]},
-        text=[text, ""] if roof.kind != "compute" else ["", text], textfont={"size": 11, "color": theme.FADED},
-        textposition="top left" if roof.kind == "compute" else "bottom right", cliponaxis=False,
-        name=roof.name, showlegend=False, hovertemplate=f"{text}<extra></extra>", row=1, col=column,
+        x=x, y=y, mode="lines", line=line, name=text, legend="legend2", legendgroup=str(roof.name),
+        showlegend=column == 1, hovertemplate=f"{text}<extra></extra>", row=1, col=column,
     )  # fmt: skip
 
 

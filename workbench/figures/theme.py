@@ -15,6 +15,7 @@ PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 GREY, FADED, INK = "#C8C8C8", "#666666", "#222222"
 
 PART_COLOUR = {"compute": BLUE, "communication": VERMILLION, "copy": ORANGE, "host": GREEN, "idle": GREY}
+TIER_COLOUR = {"l1": SKY, "l2": GREEN, "l3": BLUE, "dram": VERMILLION, "hbm": VERMILLION}
 SOURCE_COLOUR = {"measured": BLUE, "modelled": PURPLE, "simulated": SKY}
 
 # A page with more bars than this helps nobody, and freezes a notebook.
@@ -39,7 +40,7 @@ TEMPLATE = go.layout.Template(
             "orientation": "h", "traceorder": "normal", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0,
         },
         "hoverlabel": {"font": {"family": _FONT}, "align": "left"},
-        "margin": {"t": 90, "r": 24, "b": 56, "l": 24},
+        "margin": {"t": 76, "r": 24, "b": 56, "l": 24},
         "bargap": 0.25,
     }
 )  # fmt: skip

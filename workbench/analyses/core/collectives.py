@@ -22,20 +22,25 @@ SEEN_BY = {
 SYNCHRONISING = ("all_reduce", "all_to_all", "all_gather", "reduce_scatter", "barrier")
 # Fewer collectives than this say too little about a clock.
 ALIGNING_COLLECTIVES = 3
-# A device's communication kernel whose name and launch tell no type.
+# A device's communication kernel whose name and launch tell no type; a size that nothing tells.
 UNKNOWN = "unknown"
+# Where the sizes of a recorder's spans are from; the others' sources are BYTES_SOURCES.
+RECORDER = "recorder's span"
+_TEXTS = ("process", "collective", "device", "process_group", "bytes_source", "source")
 _COLUMNS = [
-    "rank", "process", "device", "step", "collective", "group_size", "message_bytes", "start_ns", "duration_ns",
-    "source",
+    "event_id", "rank", "process", "device", "step", "collective", "process_group", "group_size", "sequence",
+    "message_bytes", "bytes_source", "start_ns", "duration_ns", "source",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Collectives:
-    """`calls`: rank, process, device, step, collective, group_size, message_bytes (the largest over the ranks),
-    start_ns, duration_ns, source; `match`, the same number on all ranks of one collective; `complete`, all its ranks
-    are here; and where they are: transfer_ns (shortest duration over the ranks), wait_ns (latest start - own start)
-    and `last` (this rank arrived last).
+    """`calls`: event_id, rank, process, device, step, collective, process_group, group_size, sequence, message_bytes
+    (the largest over the ranks), bytes_source, start_ns, duration_ns, source; `members`, the ranks of the group as a
+    tuple, empty where unknown; `sent_bytes`, an array by member, None where unknown; `uneven`, some rank's splits are;
+    `match`, the same number on all ranks of one collective; `complete`, all its ranks are here; and where they are:
+    transfer_ns (shortest duration over the ranks), wait_ns (latest start - own start) and `last` (this rank arrived
+    last).
 
     `clock_residual_ns`: how far the ends of one synchronising collective still lie apart (95th percentile).
     """
@@ -52,11 +57,10 @@ def collectives(run: Run) -> Collectives | None:
     calls, seen_by = _transfers(run.events)
     if len(calls) == 0:
         return None
-    calls, matched_by = _match(calls)
-    world_size = max([calls["process"].nunique(), *(int(part.get("world_size") or 0) for part in run.parts)])
-    members = calls.groupby("match")["process"].transform("nunique")
-    calls["group_size"] = calls["group_size"].where(calls["group_size"] > 0, world_size)
-    calls["complete"] = complete = (members == calls["group_size"]) & (members > 1)
+    calls, matched_by = _match(_in_groups(run, calls))
+    here = calls.groupby("match")["process"].transform("nunique")
+    calls["complete"] = complete = (here == calls["group_size"]) & (here > 1)
+    calls = _with_splits(run, calls)
     offset_ns, residual_ns = _clock_offsets(calls, one_clock=_on_one_host(run))
     start_ns = calls["start_ns"] - calls["process"].map(offset_ns).astype("int64")
     by_match, over_ranks = start_ns.groupby(calls["match"]), calls.groupby("match")
@@ -83,23 +87,66 @@ def _transfers(events: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The best seen transfers, by rank and start, and how they were seen; warm-up steps left out."""
     masks = lasts(events)
     seen_by = next((by for by, mask in masks.items() if mask.any()), "device")
-    calls = events.loc[masks[seen_by], _COLUMNS].astype(
-        dict.fromkeys(("process", "collective", "device", "source"), str)
-    )
+    calls = events.loc[masks[seen_by], _COLUMNS].astype(dict.fromkeys(_TEXTS, str))
     calls["collective"] = calls["collective"].replace("", UNKNOWN)
+    if seen_by == "spans":
+        calls["bytes_source"] = RECORDER
+    calls["bytes_source"] = calls["bytes_source"].where(calls["message_bytes"].notna(), "").replace("", UNKNOWN)
     warm = events.loc[tagged(events, "warmup"), ["process", "step"]].astype({"process": str})
     calls = calls[~pd.MultiIndex.from_frame(calls[["process", "step"]]).isin(pd.MultiIndex.from_frame(warm))]
     return calls.sort_values(["rank", "process", "start_ns"], ignore_index=True), seen_by
 
 
+def _in_groups(run: Run, calls: pd.DataFrame) -> pd.DataFrame:
+    """`calls` with `members`, and the world as the group where the trace names none."""
+    world_size = max([calls["process"].nunique(), *(int(part.get("world_size") or 0) for part in run.parts)])
+    group_size = calls["group_size"].where(calls["group_size"] > 0, world_size)
+    listed = {
+        (part.get("rank"), group["name"]): tuple(group["ranks"])
+        for part in run.parts
+        for group in part.get("process_groups") or ()
+    }
+
+    def members(rank: int, group: str, size: int) -> tuple[int, ...]:
+        ranks = listed.get((rank, group)) or (tuple(range(size)) if size == world_size else ())
+        return ranks if len(ranks) == size else ()
+
+    found = {key: members(*key) for key in set(zip(calls["rank"], calls["process_group"], group_size, strict=True))}
+    keys = zip(calls["rank"], calls["process_group"], group_size, strict=True)
+    return calls.assign(group_size=group_size, members=[found[key] for key in keys])
+
+
 def _match(calls: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """`calls` with `match`: the n-th of its type and group size, within its step where ranks agree on the counts."""
-    matched_by, keys = "order and type within a step", ["collective", "group_size", "step"]
-    counts = calls.groupby([*keys, "process"]).size().groupby(keys)
-    if (counts.nunique() > 1).any():
-        matched_by, keys = "order and type", ["collective", "group_size"]
+    """`calls` with `match`, and what they were matched by: process group and sequence number where all have them, else
+    the n-th of its type and group (or group size), within its step where ranks agree on the counts."""
+    named = (calls["process_group"] != "").all()
+    if named and (calls["sequence"] >= 0).all():
+        # Several collectives that were started as one share a number.
+        matched_by, keys = "process group and sequence number", ["process_group", "members", "sequence", "collective"]
+    else:
+        group = ["process_group", "members"] if named else ["group_size"]
+        matched_by, keys = "order and type within a step", ["collective", *group, "step"]
+        counts = calls.groupby([*keys, "process"]).size().groupby(keys)
+        if (counts.nunique() > 1).any():
+            matched_by, keys = "order and type", ["collective", *group]
+        matched_by = f"process group, {matched_by}" if named else matched_by
     order = calls.groupby(["process", *keys]).cumcount().rename("order")
     return calls.assign(match=calls.groupby([*(calls[key] for key in keys), order]).ngroup()), matched_by
+
+
+def _with_splits(run: Run, calls: pd.DataFrame) -> pd.DataFrame:
+    """`calls` with `sent_bytes` and `uneven`; where one rank's splits are uneven, the size of all is what leaves or
+    enters a rank, its own part left out."""
+    known = {
+        event_id: (sent, np.ptp(sent) > 0 or np.ptp(received) > 0)
+        for event_id, sent, received in run.splits.itertuples(index=False)
+    }
+    sent, uneven = zip(*(known.get(event_id, (None, False)) for event_id in calls["event_id"]), strict=True)
+    calls = calls.assign(sent_bytes=pd.Series(sent, calls.index, dtype=object), uneven=np.array(uneven, dtype=bool))
+    of_match = calls.groupby("match")["uneven"].transform("any")
+    of_others = calls["message_bytes"] * (calls["group_size"] - 1) / calls["group_size"]
+    size_bytes = calls["message_bytes"].mask(of_match & ~calls["uneven"], of_others)
+    return calls.assign(uneven=of_match, message_bytes=size_bytes)
 
 
 def _on_one_host(run: Run) -> bool:

@@ -78,7 +78,7 @@ def with_groups(
 
 
 def _process_group(entry: dict[str, Any]) -> dict[str, Any]:
-    ranks = entry.get("ranks") if isinstance(entry.get("ranks"), list) else []
+    ranks = list(whole_numbers(entry.get("ranks")) or ())
     size = integer(entry.get("pg_size"), bits=32)
     return {
         "name": str(entry.get("pg_name", "")),
