@@ -3,6 +3,7 @@
 Exit codes: 0 done (also "not applicable"), 1 the work failed, 2 the call or the input was wrong, 130 interrupted.
 """
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -87,7 +88,9 @@ def run(
     py_spy: Annotated[bool, typer.Option("--py-spy", help="Sample host stacks too.")] = False,
 ) -> None:
     """Run a reference implementation; the last line of standard output is the run directory."""
-    sys.stdout.write(f"{_start(workload, preset, settings, traces, not no_ceilings, py_spy)}\n")
+    path = _start(workload, preset, settings, traces, not no_ceilings, py_spy)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank runs this command
+        sys.stdout.write(f"{path}\n")
 
 
 @app.command()

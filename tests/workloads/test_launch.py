@@ -108,8 +108,8 @@ def test_torchrun_ranks_agree_on_one_directory_where_disks_are_shared(tmp_path, 
     def create(run_id="r1"):
         return RunDirectory.create(tmp_path, "test", "x", run_id=run_id)
 
-    first, created = launch._common_directory(store, 0, 0, create)
-    second, again = launch._common_directory(store, 1, 1, create)
+    first, created = launch.common_directory(store, 0, 0, create)
+    second, again = launch.common_directory(store, 1, 1, create)
     assert created and not again and first.path.resolve() == second.path and len(list(tmp_path.iterdir())) == 1
 
 
@@ -121,7 +121,7 @@ def test_a_host_without_that_disk_makes_its_own_part_of_the_run(tmp_path, monkey
     def create(run_id):
         return RunDirectory.create(tmp_path / "here", "test", "x", run_id=run_id)
 
-    local = [launch._common_directory(store, 4 + local_rank, local_rank, create) for local_rank in range(2)]
+    local = [launch.common_directory(store, 4 + local_rank, local_rank, create) for local_rank in range(2)]
     assert [created for _, created in local] == [True, False]
     assert local[0][0].path == local[1][0].path and read_manifest(local[0][0].path)["run_id"] == "r1"
 

@@ -26,12 +26,12 @@ SAVE, RECORD, READY, NOTHING = (
 )
 def test_schedule(tmp_path, warmup, steps, every, expected):
     profiler = StepProfiler(tmp_path, "p", warmup, steps, every)
-    assert [profiler._action(step) for step in range(len(expected))] == expected
+    assert [profiler.action(step) for step in range(len(expected))] == expected
 
 
 def test_long_runs_stop_being_profiled(tmp_path):
     profiler = StepProfiler(tmp_path, "p", 0, 1, 10)
-    actions = [profiler._action(step) for step in range(1000)]
+    actions = [profiler.action(step) for step in range(1000)]
     assert actions.count(SAVE) == MAX_WINDOWS and actions.count(READY) == MAX_WINDOWS
 
 
@@ -62,5 +62,5 @@ def test_denied_stacks_are_said_and_do_no_harm(tmp_path, monkeypatch, capfd):
 
     monkeypatch.setattr(subprocess, "Popen", Denied)
     with HostStacks(tmp_path / "p.stacks.txt") as stacks, HostStacks(None):
-        stacks._sampler.wait()
+        stacks.sampler.wait()
     assert capfd.readouterr().err == "no host stacks: Permission Denied: run as root\n"

@@ -14,6 +14,7 @@ from workbench.data.prefetch import Prefetch
 from workbench.embeddings.exchange import TableExchange
 from workbench.trace.readers import spans
 from workbench.trace.recorder import Recorder
+from workbench.workloads import launch
 from workbench.workloads.training.config import tiny
 from workbench.workloads.training.train import Trainer
 
@@ -66,7 +67,7 @@ def train(config, folder: Path, rank: int) -> None:
 
 def both(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(str(folder / "store"), 2), rank=rank, world_size=2)
+    launch.init_process_group("cpu", dist.FileStore(str(folder / "store"), 2), rank, 2)
     with Recorder(folder, f"trainer-{rank}", rank) as recorder:
         check_exchange(rank, recorder)
     train(CONFIG, folder, rank)

@@ -6,6 +6,7 @@ launcher listens on every interface, for its rendezvous and again for its store.
 and that is how many hosts are used.
 """
 
+import importlib
 import math
 import os
 import signal
@@ -122,9 +123,14 @@ def _spawned(rank: int, ranks: int, launcher: int, job: Job, directory: RunDirec
     try:
         _work(job, directory, dist.FileStore(meeting, ranks), rank, ranks, local_rank=rank)
     except InputError:
-        sys.exit(2)
+        code = 2
     except RankFailed:
-        sys.exit(1)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    else:
+        return
+    os._exit(code)  # files are closed; an orderly shutdown would wait for, or abort on, a process group without peers
 
 
 def _failure(directory: RunDirectory, role: str, exit: ProcessException) -> Exception:
@@ -155,7 +161,7 @@ def _join(job: Job, create: Callable[..., RunDirectory]) -> Path:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how torchrun stops ranks: let them close their files
     store, _, _ = next(rendezvous("env://"))
-    directory, created = _common_directory(store, rank, local_rank, create)
+    directory, created = common_directory(store, rank, local_rank, create)
     try:
         if job.ceilings and created:
             with _telling(directory, "measuring this machine"):
@@ -169,7 +175,7 @@ def _join(job: Job, create: Callable[..., RunDirectory]) -> Path:
     return directory.path
 
 
-def _common_directory(
+def common_directory(
     store: dist.Store, rank: int, local_rank: int, create: Callable[..., RunDirectory]
 ) -> tuple[RunDirectory, bool]:
     """The run directory of this host, and whether this rank created it. Names travel through the store, as text.
@@ -206,15 +212,24 @@ def _work(job: Job, directory: RunDirectory, store: dist.Store, rank: int, ranks
         if job.config.device == "cuda":
             torch.cuda.set_device(local_rank)
         if ranks > 1:
-            backend = "nccl" if job.config.device == "cuda" else "gloo"
-            dist.init_process_group(backend, store=store, rank=rank, world_size=ranks)
+            init_process_group(job.config.device, store, rank, ranks)
         results = _record(job, directory, process, rank, local_rank)
         if local_rank == 0:
             with directory.editing() as manifest:
                 manifest["results"] = results
         if ranks > 1:
-            dist.barrier()  # nobody says complete, and torchrun stops nobody, before all files are closed
+            dist.barrier()  # nobody says complete before all files are closed
             dist.destroy_process_group()
+
+
+def init_process_group(device: str, store: dist.Store, rank: int, ranks: int) -> None:
+    """Join the ranks that meet in `store`, with the backend that is right for `device`.
+
+    torch.optim imports torch._dynamo when it is first used; imported with a process group up, that keeps the group, and
+    gloo's threads, beyond `destroy_process_group` - and they abort the process if Python shuts down under them.
+    """
+    importlib.import_module("torch._dynamo")
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=ranks)
 
 
 def _record(job: Job, directory: RunDirectory, process: str, rank: int, local_rank: int) -> dict:

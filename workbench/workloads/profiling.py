@@ -36,7 +36,7 @@ class StepProfiler:
         if directory is not None and self._length > 0:
             os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its notes of every start and stop are not for our users
             warnings.filterwarnings("ignore", message=".*Profiler clears events at the end of each cycle")
-            self._profile = profile(schedule=self._action, on_trace_ready=self._save, record_shapes=True)
+            self._profile = profile(schedule=self.action, on_trace_ready=self._save, record_shapes=True)
 
     def __enter__(self) -> "StepProfiler":
         if self._profile:
@@ -54,7 +54,8 @@ class StepProfiler:
         if self._profile:
             self._profile.step()
 
-    def _action(self, step: int) -> ProfilerAction:
+    def action(self, step: int) -> ProfilerAction:
+        """What the schedule says for `step`."""
         window, position = divmod(step - self._first, self._every)
         if 0 <= window < MAX_WINDOWS and position < self._length:
             return ProfilerAction.RECORD_AND_SAVE if position == self._length - 1 else ProfilerAction.RECORD

@@ -18,7 +18,7 @@ class HostStacks:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._sampler: subprocess.Popen | None = None
+        self.sampler: subprocess.Popen | None = None
 
     def __enter__(self) -> "HostStacks":
         if self._path is None:
@@ -28,21 +28,21 @@ class HostStacks:
             _say("py-spy is not installed")
             return self
         command = [program, "record", "--pid", str(os.getpid()), "--subprocesses", "--format", "raw", "--output"]
-        self._sampler = subprocess.Popen(
+        self.sampler = subprocess.Popen(
             [*command, str(self._path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         return self
 
     def __exit__(self, *_) -> None:
-        if self._sampler is None:
+        if self.sampler is None:
             return
-        if self._sampler.poll() is None:
-            self._sampler.send_signal(signal.SIGINT)  # it writes its file and ends
+        if self.sampler.poll() is None:
+            self.sampler.send_signal(signal.SIGINT)  # it writes its file and ends
         try:
-            _, errors = self._sampler.communicate(timeout=_WAIT_SECONDS)
+            _, errors = self.sampler.communicate(timeout=_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
-            self._sampler.kill()
-            _, errors = self._sampler.communicate()
+            self.sampler.kill()
+            _, errors = self.sampler.communicate()
         if not self._path.exists():
             _say((errors.strip().splitlines() or ["py-spy wrote nothing"])[0])
 

@@ -40,7 +40,7 @@ from workbench.workloads.training.quality import LossSums, teacher_sums
 
 
 def run(config: Config, recorder: Recorder, profiler: StepProfiler) -> dict:
-    """One rank's training, then the held-out evaluation; returns the run's results, equal on all ranks."""
+    """One rank's training, then the held-out evaluation; returns results: loss and quality over all ranks."""
     trainer = Trainer(config, recorder)
     process = ProcessMetrics(recorder)
     running = LossSums()
