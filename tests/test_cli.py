@@ -90,6 +90,17 @@ def test_wrong_names_and_settings(call, run_path):
     assert_one_line(call("study", "magic"), "unknown study 'magic'")
 
 
+def test_filters(call, run_path):
+    assert_one_line(call("load", run_path, "--between", "2:1"), "between='2:1'", "START:END")
+    assert_one_line(call("analyze", run_path, "--ranks", "one"), "ranks='one'")
+    assert_one_line(call("analyze", run_path, "--kinds", "magic"), "kinds='magic'", "communication")
+    code, out, _ = call("load", run_path, "--ranks", "0", "--kinds", "compute")
+    assert code == 0 and "4 events" in out and "only this was loaded: ranks 0 and events that are compute" in out
+    code, out, _ = call("analyze", run_path, "--between", "50:60", "--analysis", "time", "--format", "json")
+    result = json.loads(out)
+    assert code == 0 and result["rows"] == [] and "no event is left" in result["notes"][1]
+
+
 def test_nothing_is_half_written(call, run_path, tmp_path):
     assert_one_line(call("analyze", run_path, "--format", "json", "--out", tmp_path / "no" / "x.json"), "cannot write")
     assert_one_line(call("report", run_path, "--out", tmp_path / "no" / "x.html"), "cannot write")

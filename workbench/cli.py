@@ -43,6 +43,11 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE"
 Traces = Annotated[Path, typer.Option(help="Folder that runs are written to and read from.")]
 Paths = Annotated[list[Path], typer.Argument(help="A run directory, a trace file, or a folder of one trace a rank.")]
 Out = Annotated[Path | None, typer.Option(help="Write to this file.")]
+Between = Annotated[
+    str | None, typer.Option(metavar="START:END", help="Load only what lies between, in seconds from the first event.")
+]
+Ranks = Annotated[str | None, typer.Option(metavar="0,3...", help="Load only these ranks.")]
+Kinds = Annotated[str | None, typer.Option(metavar="KIND,...", help="Load only events of these kinds.")]
 
 
 @app.command()
@@ -94,12 +99,12 @@ def run(
 
 
 @app.command()
-def load(paths: Paths) -> None:
+def load(paths: Paths, between: Between = None, ranks: Ranks = None, kinds: Kinds = None) -> None:
     """Read a run or trace and say what is in it."""
     from workbench.listing import run_lines
     from workbench.trace.loader import load as load_run
 
-    for line in run_lines(load_run(*paths)):
+    for line in run_lines(load_run(*paths, between=between, ranks=ranks, kinds=kinds)):
         sys.stdout.write(line + "\n")
 
 
@@ -108,6 +113,9 @@ def analyze(
     paths: Paths,
     analysis: Annotated[str | None, typer.Option(help="One analysis; without it, all that apply.")] = None,
     settings: Settings = None,
+    between: Between = None,
+    ranks: Ranks = None,
+    kinds: Kinds = None,
     style: Annotated[Format, typer.Option("--format")] = Format.TABLE,
     out: Out = None,
 ) -> None:
@@ -122,7 +130,7 @@ def analyze(
         registry.check(analysis, names(), "analysis")
     elif options:
         raise InputError("--set changes one analysis: name it with --analysis")
-    loaded = load_run(*paths)
+    loaded = load_run(*paths, between=between, ranks=ranks, kinds=kinds)
     results = [analyze_run(loaded, name, **options) for name in ([analysis] if analysis else names())]
     applying = results if analysis else [result for result in results if result.applies]
     console.write(applying, style, out, single=analysis is not None)

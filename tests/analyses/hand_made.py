@@ -50,5 +50,5 @@ def run_of(*events: dict, **fields: object) -> Run:
 
 _DEFAULTS = {
     "device": "cpu", "step": -1, "collective": "", "group_size": -1, "message_bytes": np.nan, "launch_id": -1,
-    "tags": "", "source": "measured",
+    "process_group": "", "sequence": -1, "bytes_source": "", "tags": "", "source": "measured",
 }  # fmt: skip

@@ -48,3 +48,19 @@ def test_simulated_rows_say_so_and_many_are_cut():
     fig = figure(result(100, source="simulated"))
     assert fig.layout.yaxis.ticktext[0].endswith("simulated")
     assert f"the first {theme.MAX_ROWS} of 100 rows" in fig.layout.title.subtitle.text
+
+
+def test_a_matrix_is_a_heat_map():
+    pairs = {"from_rank": [0, 0, 1, 1], "to_rank": [0, 1, 0, 1], "bytes": [4.0, 2.0, 3.0, 1.0]}
+    links = {"link": ["same process", "other host", "other host", "same process"]}
+    fig = figure(Result("communication", pd.DataFrame(pairs | links)))
+    (heat,) = fig.data
+    assert heat.z.tolist() == [[4, 2], [3, 1]] and heat.customdata.tolist()[0] == ["same process", "other host"]
+    assert (list(heat.x), list(heat.y)) == (["rank 0", "rank 1"], ["rank 0", "rank 1"])
+
+
+def test_rows_of_groups_and_links_are_named():
+    groups = figure(result(1, process_group="<tp>", link="same host"))
+    assert groups.layout.yaxis.ticktext[0] == "rank 0 · all_to_all of 2 · group &lt;tp&gt;"
+    links = figure(Result("communication", result(1, link="other host").table.drop(columns="collective")))
+    assert links.layout.yaxis.ticktext[0] == "rank 0 · other host"

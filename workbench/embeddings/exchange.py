@@ -81,7 +81,7 @@ class PendingEmbeddings:
         self.receives = [self.bags * dims for dims in self.dims_of]
         self.sends = [self.bags * exchange.dims_of[exchange.rank]] * self.ranks
         self.work: dist.Work | None = None
-        self._in_flight = _Start.apply(pooled, self) if self.ranks > 1 else pooled
+        self._in_flight = _StartTransfer.apply(pooled, self) if self.ranks > 1 else pooled
 
     def wait(self) -> list[Tensor]:
         """[B, sum of a rank's dims] for every rank: together the tables in placement order."""
@@ -89,7 +89,7 @@ class PendingEmbeddings:
         in_flight, self._in_flight = self._in_flight, None
         if self.ranks == 1:
             return [in_flight]
-        parts = _Finish.apply(in_flight, self).split(self.receives)
+        parts = _FinishTransfer.apply(in_flight, self).split(self.receives)
         return [part.view(self.bags, dims) for part, dims in zip(parts, self.dims_of, strict=True)]
 
     def transfer(self, source: Tensor, receives: list[int], sends: list[int]) -> Tensor:
@@ -104,7 +104,7 @@ class PendingEmbeddings:
             self.work.wait()
 
 
-class _Start(torch.autograd.Function):
+class _StartTransfer(torch.autograd.Function):
     """Forward starts the rows' exchange, backward waits for the gradients'."""
 
     @staticmethod
@@ -118,7 +118,7 @@ class _Start(torch.autograd.Function):
         return ctx.pending.gradient.view(ctx.shape), None
 
 
-class _Finish(torch.autograd.Function):
+class _FinishTransfer(torch.autograd.Function):
     """Forward waits for the rows, backward starts the gradients' exchange: it overlaps the bottom MLP's backward."""
 
     @staticmethod
@@ -130,6 +130,6 @@ class _Finish(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         pending = ctx.pending
-        # The result is kept aside: the value that autograd hands on to _Start only carries the order.
+        # The result is kept aside: the value that autograd hands on to _StartTransfer only carries the order.
         pending.gradient = pending.transfer(gradient, pending.sends, pending.receives)
         return gradient, None

@@ -1,5 +1,9 @@
-"""Two panels, one row a collective and rank: its bus bandwidth against the ceiling, and what its time went into."""
+"""Two panels, one row a collective and rank: its bus bandwidth against the ceiling, and what its time went into.
 
+A matrix of who sends how much to whom becomes a heat map.
+"""
+
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -12,7 +16,24 @@ _SPLIT = {"transfer_ns": ("transfer", theme.BLUE), "wait_ns": ("wait for the las
 
 def communication(result: Result) -> go.Figure:
     """Draw the table of `analyses.communication`, whichever rows it has."""
-    table, subtitle = theme.first_rows(result.table)
+    return _matrix(result.table) if "to_rank" in result.table else _bars(result.table)
+
+
+def _matrix(table: pd.DataFrame) -> go.Figure:
+    sent, links = (table.pivot(index="from_rank", columns="to_rank", values=name) for name in ("bytes", "link"))
+    fig = go.Figure(
+        go.Heatmap(
+            z=sent.to_numpy(), x=[f"rank {rank}" for rank in sent.columns], y=[f"rank {rank}" for rank in sent.index],
+            colorscale="Cividis", colorbar={"title": {"text": "bytes"}, "tickformat": ".3s"},
+            customdata=links.to_numpy(), hovertemplate="%{y} to %{x}: %{z:.4s}B, %{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
+    fig.update_xaxes(title="to").update_yaxes(title="from", autorange="reversed")
+    return fig.update_layout(title={"text": "All-to-alls: who sends how much to whom"})
+
+
+def _bars(table: pd.DataFrame) -> go.Figure:
+    table, subtitle = theme.first_rows(table)
     rows = list(range(len(table)))
     fig = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
     rate, rate_unit = theme.rate_unit([*table["busbw_bytes_per_s"], *table["ceiling_bytes_per_s"]], "B/s")
@@ -50,5 +71,7 @@ def communication(result: Result) -> go.Figure:
 
 def _row_name(row: dict) -> str:
     what = [f"{theme.label(row['collective'])} of {row['group_size']}"] if "collective" in row else []
+    group = [f"group {theme.label(row['process_group'] or 'unknown')}"] if "process_group" in row else []
+    link = [row["link"]] if "link" in row and not group else []
     when = [f"step {row['step']}"] if "step" in row else []
-    return theme.row_name(row, *what, *when)
+    return theme.row_name(row, *what, *group, *link, *when)

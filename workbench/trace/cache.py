@@ -53,6 +53,14 @@ def cached_part(path: Path, read: Callable[[Path], Part], folder: Path | None = 
     return part
 
 
+def is_cached(path: Path, read: Callable[[Path], Part], folder: Path | None = None) -> bool:
+    """Whether `cached_part` would find an entry (which may still turn out to be damaged)."""
+    try:
+        return (_entry(Path(path), read, folder) / _ABOUT).exists()
+    except OSError:
+        return False
+
+
 def folder() -> Path:
     """The user's cache of traces."""
     return platformdirs.user_cache_path("recsys-workbench") / "traces"

@@ -2,7 +2,6 @@
 
 import glob
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ from workbench.errors import InputError
 from workbench.machine.ceilings import Ceilings
 from workbench.machine.promised import promised
 from workbench.trace.cache import cached_part
+from workbench.trace.filters import Filters, cut_interval, cut_kinds, filters
+from workbench.trace.parallel import decode_ahead
 from workbench.trace.part import Part, merge
 from workbench.trace.readers import kineto, spans
 from workbench.trace.run import Run
@@ -19,40 +20,49 @@ from workbench.trace.schema import repeated
 from workbench.trace.stitch import stitch
 
 TRACE_SUFFIXES = (".json", ".json.gz", ".zip")
+_SPANS, _DERIVED = ".spans.jsonl", ".derived"
 
 
-def load(*paths: str | Path) -> Run:
+def load(*paths: str | Path, between: object = None, ranks: object = None, kinds: object = None) -> Run:
     """The Run at `paths`: run directories that are parts of one run, or profiler traces that are ranks of one run.
 
-    InputError when a path is missing, unreadable, empty, or holds no trace.
+    `between` (0.5, 2) or "0.5:2" keeps the events that lie wholly in that interval, in seconds from the first event of
+    the loaded ranks; `ranks` [0, 3] or "0,3" reads no other rank's files; `kinds` keeps events of these kinds. Metrics
+    and accesses of a run directory are cut by rank only. InputError when a path is missing, unreadable, empty, or holds
+    no trace.
     """
+    chosen = filters(between, ranks, kinds)
     if not paths:
         raise InputError("nothing to load: give a run directory, a trace file or a folder of traces")
     found = [Path(path) for path in paths]
     for path in found:
         if not path.exists():
             raise InputError(f"{path} does not exist: give a run directory, a trace file or a folder of traces")
-    if all((path / MANIFEST).is_file() for path in found):
-        return _load_directories(found)
-    return _load_traces(found)
+    in_directories = all((path / MANIFEST).is_file() for path in found)
+    run = _load_directories(found, chosen) if in_directories else _load_traces(found, chosen)
+    cut_kinds(run, chosen)
+    run.notes[:0] = chosen.note(run)
+    return run
 
 
-def _load_directories(directories: list[Path]) -> Run:
+def _load_directories(directories: list[Path], chosen: Filters) -> Run:
     manifests = [read_manifest(directory) for directory in directories]
     if len({manifest.get("run_id") for manifest in manifests}) > 1:
         raise InputError(f"{directories[0]} and {directories[1]} are parts of different runs: load them one by one")
-    parts = []
-    for directory in directories:
-        for path in sorted(directory.glob("*.spans.jsonl")):
-            parts.append(_process_part(directory, path))
+    manifest = _join(manifests)
+    files = [(directory, path) for directory in directories for path in sorted(directory.glob(f"*{_SPANS}"))]
+    files = [(directory, path) for directory, path in files if chosen.takes(_manifest_rank(manifest, path))]
+    decode_ahead([(window, directory / _DERIVED) for directory, path in files for window in _windows(directory, path)])
+    parts = [_process_part(directory, path) for directory, path in files]
     merged = merge(parts) if parts else Part()
     machine = directories[0] / MACHINE
     run = Run(
         path=directories[0], events=merged.events, traffic=merged.traffic, operators=merged.operators,
         splits=merged.splits, memory=merged.memory,
-        manifest=_join(manifests), ceilings=Ceilings.read(machine) if machine.exists() else None,
+        manifest=manifest, ceilings=Ceilings.read(machine) if machine.exists() else None,
         parts=[part.info for part in parts], notes=merged.notes, directories=directories,
     )  # fmt: skip
+    cut_interval(run, chosen)
     status = run.manifest.get("status")
     if status != "complete":
         run.notes.insert(0, f"this run is {status}: analysed as far as it got")
@@ -63,12 +73,23 @@ def _load_directories(directories: list[Path]) -> Run:
 
 def _process_part(directory: Path, span_file: Path) -> Part:
     """Spans and profiler events of one process, with phase and step of the spans given to the operators."""
-    process = span_file.name.removesuffix(".spans.jsonl")
-    windows = sorted(directory.glob(f"{glob.escape(process)}.*pt.trace.json.gz"), key=_natural)
-    profiles = [cached_part(window, kineto.read, folder=directory / ".derived") for window in windows]
+    windows = _windows(directory, span_file)
+    profiles = [cached_part(window, kineto.read, folder=directory / _DERIVED) for window in windows]
     part = stitch(spans.read(span_file), profiles)
     _own_memory(part, part.info["process"], part.info["rank"])
     return part
+
+
+def _windows(directory: Path, span_file: Path) -> list[Path]:
+    """The profiler's files of the process, in order."""
+    process = span_file.name.removesuffix(_SPANS)
+    return sorted(directory.glob(f"{glob.escape(process)}.*pt.trace.json.gz"), key=_natural)
+
+
+def _manifest_rank(manifest: dict, span_file: Path) -> int | None:
+    """Rank of the process whose spans these are; None where the manifest does not know."""
+    entry = manifest["processes"].get(span_file.name.removesuffix(_SPANS), {})
+    return entry.get("rank")
 
 
 def _own_memory(part: Part, process: str, rank: int) -> None:
@@ -85,30 +106,40 @@ def _join(manifests: list[dict]) -> dict:
     return joined
 
 
-@dataclass(frozen=True)
-class _RankFile:
-    path: Path
-    part: Part
-    rank: int
-
-
-def _load_traces(paths: list[Path]) -> Run:
+def _load_traces(paths: list[Path], chosen: Filters) -> Run:
     files = [file for path in paths for file in (_trace_files(path) if path.is_dir() else [path])]
-    parts = [(file, _read_trace(file)) for file in files]
-    ranked = _assign_ranks(parts)
-    for entry in ranked:
-        entry.part.info["rank"] = entry.rank
-        entry.part.events["rank"] = np.int32(entry.rank)
-        entry.part.events["process"] = repeated(f"rank-{entry.rank}", len(entry.part.events))
-        _own_memory(entry.part, f"rank-{entry.rank}", entry.rank)
-    merged = merge([entry.part for entry in ranked])
-    infos = [entry.part.info for entry in ranked]
+    ranks = _told_ranks(files, [kineto.head(file)["rank"] for file in files]) if chosen.ranks else None
+    if ranks is not None:
+        files = [file for file, rank in zip(files, ranks, strict=True) if chosen.takes(rank)]
+        ranks = [rank for rank in ranks if chosen.takes(rank)]
+    parts = _read_traces(files, chosen)
+    for part, rank in zip(parts, _ranks(files, parts) if ranks is None else ranks, strict=True):
+        part.info["rank"] = rank
+        part.events["rank"] = np.int32(rank)
+        part.events["process"] = repeated(f"rank-{rank}", len(part.events))
+        _own_memory(part, f"rank-{rank}", rank)
+    parts = sorted((part for part in parts if chosen.takes(part.info["rank"])), key=lambda part: part.info["rank"])
+    merged, infos = merge(parts) if parts else Part(), [part.info for part in parts]
     return Run(
         path=paths[0], events=merged.events, traffic=merged.traffic, operators=merged.operators,
         splits=merged.splits, memory=merged.memory,
         manifest={"workload": "trace", "status": "complete"}, ceilings=_promised(infos), parts=infos,
         notes=[*merged.notes, *_missing_ranks(infos)],
     )  # fmt: skip
+
+
+def _read_traces(files: list[Path], chosen: Filters) -> list[Part]:
+    """All of each trace, from the cache where it is there; or what lies in an interval, which is decoded afresh."""
+    if chosen.between_s is None:
+        decode_ahead([(file, None) for file in files])
+        return [_read_trace(file) for file in files]
+    clocks = [kineto.clock(file) for file in files]
+    first_ns, last_ns = chosen.window_ns(min((c.first_ns + c.base_ns for c in clocks if c), default=0))
+    bases_ns = [clock.base_ns if clock else 0 for clock in clocks]
+    return [
+        kineto.read(file, (first_ns - base_ns, last_ns - base_ns))
+        for file, base_ns in zip(files, bases_ns, strict=True)
+    ]
 
 
 def _read_trace(file: Path) -> Part:
@@ -130,16 +161,21 @@ def _natural(path: Path) -> list:
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", path.name)]
 
 
-def _assign_ranks(parts: list[tuple[Path, Part]]) -> list[_RankFile]:
+def _ranks(files: list[Path], parts: list[Part]) -> list[int]:
     """Rank from the trace's distributedInfo, else a number in the file name, else the order given."""
-    ranks = [part.info.get("rank", -1) for _, part in parts]
-    if min(ranks) < 0 or len(set(ranks)) < len(ranks):
-        named = [re.search(r"rank[-_]?(\d+)", path.name) for path, _ in parts]
-        ranks = [int(match.group(1)) for match in named] if all(named) else list(range(len(parts)))
+    ranks = _told_ranks(files, [part.info.get("rank", -1) for part in parts])
+    ranks = list(range(len(parts))) if ranks is None else ranks
     if len(set(ranks)) < len(ranks):
-        raise InputError(f"{parts[0][0]} and others say they are the same rank: give one trace a rank")
-    return sorted((_RankFile(path, part, rank) for (path, part), rank in zip(parts, ranks, strict=True)),
-                  key=lambda entry: entry.rank)  # fmt: skip
+        raise InputError(f"{files[0]} and others say they are the same rank: give one trace a rank")
+    return ranks
+
+
+def _told_ranks(files: list[Path], said: list[int]) -> list[int] | None:
+    """What the traces say (-1: nothing) where that tells all apart, else numbers in the file names, else None."""
+    if min(said, default=0) >= 0 and len(set(said)) == len(said):
+        return said
+    named = [re.search(r"rank[-_]?(\d+)", path.name) for path in files]
+    return [int(match.group(1)) for match in named] if all(named) else None
 
 
 def _promised(infos: list[dict]) -> Ceilings | None:

@@ -124,9 +124,7 @@ class Recorder:
         _check(name, fields)
         return _OpenSpan(self, name, fields)
 
-    def add(
-        self, name: str, start_ns: int, end_ns: int, *, lane: str, step: int, kind: str = "span", **fields
-    ) -> None:
+    def add(self, name: str, start_ns: int, end_ns: int, *, lane: str, step: int, kind: str = "span", **fields) -> None:
         """A span whose ends the caller took (`time.monotonic_ns`), on a lane and in a step that it names.
 
         For work that no `with` block on one thread encloses, as the concurrent requests of an asyncio server: spans on

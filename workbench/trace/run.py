@@ -48,12 +48,17 @@ class Run:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """Time series: process, time_ns, step, name, value."""
-        return streams.read_metrics(self.directories)
+        return self._of_loaded(streams.read_metrics(self.directories))
 
     @cached_property
     def accesses(self) -> pd.DataFrame:
         """Embedding accesses in order: process, step, table, lengths (array), rows (array)."""
-        return streams.read_accesses(self.directories)
+        return self._of_loaded(streams.read_accesses(self.directories))
+
+    def _of_loaded(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the processes that were loaded: not all of them, where ranks were chosen."""
+        loaded = {part.get("process") for part in self.parts}
+        return table[table["process"].isin(loaded)].reset_index(drop=True) if loaded else table
 
     def __repr__(self) -> str:
         events = self.events

@@ -1,5 +1,6 @@
 """What a trace says about itself outside its events: ranks, process groups, devices, clock, profiler settings."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,12 @@ from workbench.trace.readers.columns import CollectiveArgs, integer
 from workbench.trace.readers.messages import whole_numbers
 from workbench.trace.readers.salvage import loads
 
+# Kineto's counts of records that it could not use. Blocklisted runtime calls are left out on purpose.
+_LOST = ("Out-of-range", "Invalid ext correlations", "CPU GPU out-of-order", "Unexpected CUDA events",
+         "CUPTI stopped early?")  # fmt: skip
+# 'WARNING:2024-05-22 17:15:22 2910249:2910249 CuptiActivityProfiler.cpp:976] '
+_LOG_PREFIX = re.compile(r"^[A-Z]+:\S+ \S+ \S+ \S+\] ")
+_MOST_LINES, _LONGEST = 3, 160
 _SETTINGS = ("record_shapes", "profile_memory", "with_stack", "with_flops", "with_modules")
 
 
@@ -41,6 +48,24 @@ def describe(metadata: dict[str, Any]) -> dict[str, Any]:
         "host": metadata.get("host_name"),
         "base_time_ns": max(integer(metadata.get("baseTimeNanoseconds")), 0),
     }
+
+
+def complaints(metadata: dict[str, Any]) -> list[str]:
+    """What the profiler's own log, which newer writers keep in the trace, says of events that it lost or doubts."""
+    log = {level: metadata.get(level) for level in ("INFO", "WARNING", "ERROR")}
+    lines = [(level, str(line)) for level, said in log.items() if isinstance(said, list) for line in said]
+    counts = [
+        f"{name} = {found[1]}"
+        for name in _LOST
+        for _, line in lines
+        if (found := re.search(rf"{re.escape(name)} = (\d{{1,18}})", line)) and int(found[1])
+    ]
+    notes = [f"the profiler left out or doubted events, by its own count: {', '.join(counts)}"] if counts else []
+    grave = [(level, " ".join(_LOG_PREFIX.sub("", line).split())) for level, line in lines if level != "INFO"]
+    notes += [f"the profiler logged this {level.lower()}: {text[:_LONGEST]}" for level, text in grave[:_MOST_LINES]]
+    if len(grave) > _MOST_LINES:
+        notes.append(f"the profiler logged {len(grave) - _MOST_LINES} more warnings and errors")
+    return notes
 
 
 def group_size(info: dict[str, Any]) -> int:

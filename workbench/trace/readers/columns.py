@@ -14,6 +14,7 @@ import numpy as np
 
 _NONE = msgspec.Raw()
 MISSING_NS = np.iinfo(np.int64).min
+FOREVER_NS = np.iinfo(np.int64).max
 
 
 class Args(msgspec.Struct, frozen=True, gc=False):
@@ -106,16 +107,18 @@ class Columns:
     `name`, `track`, `operator` [n] hold the codes (operator -1 for none); `start_ns`, `duration_ns`, `correlation` [n]
     are int64. `streams[track]` is a device track's stream if its events name one, `moved` is (row, bytes, direction) of
     copies and fills, `collectives` (row, arguments) of events that describe a collective; `memory` [m] the
-    changes of memory, at `memory_ns` [m].
+    changes of memory, at `memory_ns` [m]. `found` counts the events, also those outside `between_ns` (on the trace's
+    own clock), of which nothing else is kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, between_ns: tuple[int, int] | None = None) -> None:
         self.names, self.tracks, self.operators = Codes(), Codes(), Codes()
         self.streams: list[Any] = []
         self.moved: list[tuple[int, Any, Any]] = []
         self.collectives: list[tuple[int, CollectiveArgs]] = []
         self.memory: list[MemoryChange] = []
-        self.untimed = self.negative = self.unpaired = 0
+        self.found = self.untimed = self.negative = self.unpaired = 0
+        self._first_ns, self._last_ns = between_ns or (-FOREVER_NS, FOREVER_NS)
         self._rows = 0
         self._chunks: list[tuple[np.ndarray, ...]] = []
         self._open: dict[tuple, list[Event]] = {}
@@ -169,18 +172,21 @@ class Columns:
         times_ns = nanoseconds([event.ts for event in instants])
         timed = times_ns != MISSING_NS
         self.untimed += int((~timed).sum())
-        self._memory_ns.append(times_ns[timed])
-        for event in compress(instants, timed):
+        kept = timed & (times_ns >= self._first_ns) & (times_ns <= self._last_ns)
+        self._memory_ns.append(times_ns[kept])
+        for event in compress(instants, kept):
             a = event.args
             described = (a.address, a.changed_bytes, a.allocated_bytes, a.reserved_bytes)
             self.memory.append(MemoryChange(event.pid, event.tid, a.device_type, a.device_index, *described))
 
     def _append(self, events: list[Event], starts_ns: np.ndarray, durations_ns: np.ndarray) -> None:
         timed = (starts_ns != MISSING_NS) & (durations_ns != MISSING_NS)
-        kept = timed & (durations_ns >= 0)
+        whole = timed & (durations_ns >= 0)
+        self.found += int(whole.sum())
+        kept = whole & (starts_ns >= self._first_ns) & (starts_ns + durations_ns <= self._last_ns)
         if not kept.all():
             self.untimed += int((~timed).sum())
-            self.negative += int((timed & ~kept).sum())
+            self.negative += int((timed & ~whole).sum())
             events, starts_ns, durations_ns = list(compress(events, kept)), starts_ns[kept], durations_ns[kept]
         args, names = [event.args for event in events], [event.name for event in events]
         track = self.tracks.encode([(event.cat, event.pid, event.tid) for event in events])

@@ -17,7 +17,7 @@ from workbench.errors import InputError
 from workbench.trace.part import Part
 from workbench.trace.readers import about
 from workbench.trace.readers.chunks import EVENT_START, LOST_BYTES, EventChunks
-from workbench.trace.readers.columns import Columns, Event
+from workbench.trace.readers.columns import FOREVER_NS, MISSING_NS, Columns, Event, nanoseconds
 from workbench.trace.readers.decompress import Blocks
 from workbench.trace.readers.salvage import LEFT_OUT, salvage
 from workbench.trace.readers.tables import Tables
@@ -38,20 +38,29 @@ class _Decoded(NamedTuple):
     notes: list[str]
 
 
-def read(path: Path) -> Part:
+class Clock(NamedTuple):
+    """When the earliest event of a trace starts by its own clock, and the Unix time that this clock counts from: 0
+    where it is Unix time itself, or unknown."""
+
+    first_ns: int
+    base_ns: int
+
+
+def read(path: Path, between_ns: tuple[int, int] | None = None) -> Part:
     """Events, operators, traffic and memory of one profiler trace: `.json`, gzip or zip, an object or a bare array.
 
-    Damaged events are repaired or left out, and `notes` counts them. InputError where nothing of a trace is in it.
+    Damaged events are repaired or left out, and `notes` counts them. Of events that do not lie wholly in `between_ns`
+    (by the trace's own clock: see `clock`) nothing is kept. InputError where nothing of a trace is in it.
     """
     path = Path(path)
-    columns, metadata, notes = _decode(path)
+    columns, metadata, notes = _decode(path, Columns(between_ns))
     info = {"file": str(path)} | about.describe(metadata)
     info["process_groups"] = about.with_groups(info["process_groups"], columns.collectives)
     tables = Tables(columns, info)
     for device in info["devices"]:
         device["name"] = f"{tables.accelerator}:{device['name']}"
     events = tables.events() | {"rank": np.full(len(columns.name), info["rank"], dtype=np.int32)}
-    notes += tables.notes()
+    notes += [*about.complaints(metadata), *tables.notes()]
     unix = len(columns.name) == 0 or tables.start_ns.min() > _UNIX_SINCE_NS
     info["clock"] = "unix" if unix else "relative"
     if not unix:
@@ -62,10 +71,29 @@ def read(path: Path) -> Part:
     )  # fmt: skip
 
 
-def _decode(path: Path) -> _Decoded:
+def head(path: Path) -> dict[str, Any]:
+    """What stands before the events of a trace, as `about.describe` tells it: newer writers put all of it there."""
+    chunks = EventChunks(Blocks(Path(path)), str(path))
+    next(iter(chunks), None)
+    return about.describe(about.decode(chunks.head + b"]}") or {})
+
+
+def clock(path: Path) -> Clock | None:
+    """The clock of a trace, from one pass over all of it; None where it has no events."""
+    chunks = EventChunks(Blocks(Path(path)), str(path))
+    first_ns, rest = FOREVER_NS, b""
+    for chunk in chunks:
+        events, _, rest = _events(rest + chunk)
+        times_ns = nanoseconds([event.ts for event in events if event.ph in ("X", "B")])
+        first_ns = min(first_ns, times_ns[times_ns != MISSING_NS].min(initial=FOREVER_NS))
+    metadata = about.decode(chunks.head + chunks.tail) or about.decode(chunks.head + b"]}") or {}
+    return None if first_ns == FOREVER_NS else Clock(int(first_ns), about.describe(metadata)["base_time_ns"])
+
+
+def _decode(path: Path, columns: Columns) -> _Decoded:
     blocks = Blocks(path)
     chunks = EventChunks(blocks, str(path))
-    columns, defects, recognised, rest = Columns(), Counter(), False, b""
+    defects, recognised, rest = Counter(), False, b""
     for chunk in chunks:
         events, found, rest = _events(rest + chunk)
         defects += found
@@ -82,7 +110,7 @@ def _decode(path: Path) -> _Decoded:
     defects[LEFT_OUT] += max(rest.count(b'"ph"'), 1) if rest else 0
     columns.finish()
     lost = defects.total() or columns.untimed or not chunks.tail
-    if (len(columns.name) == 0 and lost) or (chunks.bare and not recognised):
+    if (columns.found == 0 and lost) or (chunks.bare and not recognised):
         raise InputError(f"{path} holds no readable event: expected a PyTorch profiler (Kineto) or Chrome trace")
     notes = [*blocks.notes, *_damage(defects, columns)]
     if metadata is None and chunks.tail:
@@ -114,6 +142,6 @@ def _damage(defects: Counter, columns: Columns) -> list[str]:
     ):
         if count:
             notes.append(f"events left out, {what}: {count}")
-    if len(columns.name) == 0:
+    if columns.found == 0:
         notes.append("no event in it")
     return notes

@@ -30,7 +30,7 @@ _SCALAR_BYTES = {
 
 # The call that shows its splits: (output, input, group, output splits, input splits...), in rows of dimension 0.
 _SPLIT_CALL, _OUT_SPLIT, _IN_SPLIT = "c10d::alltoall_base_", 3, 4
-# The even split of a larger group is not spelled out, rank by rank.
+# The splits of a larger group are not spelled out, rank by rank.
 _MOST_RANKS = 1024
 
 
@@ -69,7 +69,8 @@ def described(args: CollectiveArgs) -> Message:
         rows = whole_numbers(args.in_split), whole_numbers(args.out_split)
         splits = _splits(*rows, in_bytes, out_bytes, group_size)
     process_group = "" if args.process_group is None else str(args.process_group)
-    return Message(collective, group_size, size_bytes, process_group, integer(args.sequence), splits)
+    sequence = max(integer(args.sequence), -1)
+    return Message(collective, group_size, size_bytes, process_group, sequence, splits)
 
 
 def called(collective: str, signature: tuple[str, str, str, str], group_size: int) -> Message:
@@ -168,8 +169,8 @@ def _splits(
     """None where it is not known; an empty split is even."""
     if in_split is None or out_split is None or not (in_bytes >= 0 and out_bytes >= 0):
         return None
-    ranks = len(in_split) or len(out_split) or (group_size if group_size <= _MOST_RANKS else 0)
-    if ranks < 1 or {len(in_split), len(out_split)} - {0, ranks}:
+    ranks = group_size if group_size > 0 else max(len(in_split), len(out_split))
+    if not 1 <= ranks <= _MOST_RANKS or {len(in_split), len(out_split)} - {0, ranks}:
         return None
     return Splits(_parts(in_split or (1,) * ranks, in_bytes), _parts(out_split or (1,) * ranks, out_bytes))
 
