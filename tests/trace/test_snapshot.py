@@ -20,9 +20,9 @@ def frames(*places):
 
 LINEAR = frames(
     ("??", 0, "c10::cuda::Native::malloc"), ("/env/lib/python3.11/site-packages/torch/nn/linear.py", 7, "forward"),
-    ("/home/me/model.py", 35, "forward"), ("/home/me/train.py", 9, "main"),
+    ("/src/model.py", 35, "forward"), ("/src/train.py", 9, "main"),
 )  # fmt: skip
-INIT = frames(("/home/me/model.py", 12, "__init__"))
+INIT = frames(("/src/model.py", 12, "__init__"))
 
 
 def block(address, size, state="active_allocated", stack=()):
@@ -84,7 +84,7 @@ def test_only_what_is_needed_is_written(saved):
     document = json.loads(saved.read_text())
     assert set(document) == {"segments", "device_traces", "rank", "saved_us"}
     kept = document["device_traces"][0][2]["frames"]
-    assert [frame["filename"] for frame in kept] == ["/home/me/model.py", "/home/me/train.py"]
+    assert [frame["filename"] for frame in kept] == ["/src/model.py", "/src/train.py"]
     assert format_of(saved) == "snapshot"
     assert not saved.with_name(".memory.json.part").exists()
 
