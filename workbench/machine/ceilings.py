@@ -115,7 +115,7 @@ class Ceilings:
             return None
         sizes = rows["message_bytes"].to_numpy(float)
         found = []
-        for column in ("median", "min", "max"):
+        for column in ("value", "min", "max"):
             times = rows[column].to_numpy(float)
             beyond = message_bytes > sizes[-1]
             found.append(times[-1] * message_bytes / sizes[-1] if beyond else np.interp(message_bytes, sizes, times))

@@ -216,8 +216,8 @@ class Recorder:
 
 
 def _record(name: str, start_ns: int, end_ns: int, step: int, lane: str, fields: dict) -> dict:
-    """The keys of `schema.Span`, whose making and second check were a third of a span's cost: a plain dict, since all of a
-    flush are then encoded in one call."""
+    """A line of the file, with the keys of `schema.Span`: a plain dict, since making the struct and checking once more
+    was a third of a span's cost."""
     return {
         "record": "span", "name": name, "start_ns": start_ns, "duration_ns": end_ns - start_ns, "step": step,
         "lane": lane, **fields,

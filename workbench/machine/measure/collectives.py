@@ -28,7 +28,8 @@ _RANK_PROGRAM = "workbench.machine.measure.collective_rank"
 
 
 def measure(plan: Plan) -> Found:
-    """Rows kind collective (median, min and max ns) and kind collective_fit (alpha in ns, beta in ns/B, residual)."""
+    """Rows kind collective (10th percentile, median, min, max ns) and collective_fit (alpha in ns, beta in ns/B,
+    residual)."""
     import torch
 
     found = Found()
@@ -43,7 +44,7 @@ def measure(plan: Plan) -> Found:
             same = {"collective": collective, "backend": backend, "group_size": ranks}
             method = f"last start to last end, {ranks} processes of one thread on {where}, one host"
             for samples_ns, message_bytes in zip(times_ns[:, number].T, sizes, strict=True):
-                found.time(samples_ns, method, kind="collective", message_bytes=message_bytes, **same)
+                found.least_time(samples_ns, method, kind="collective", message_bytes=message_bytes, **same)
             found.rows += fit_rows(np.array(sizes), np.median(times_ns[:, number], axis=0), same)
     return found
 
