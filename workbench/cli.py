@@ -130,8 +130,12 @@ def analyze(
         registry.check(analysis, names(), "analysis")
     elif options:
         raise InputError("--set changes one analysis: name it with --analysis")
-    loaded = load_run(*paths, between=between, ranks=ranks, kinds=kinds)
-    results = [analyze_run(loaded, name, **options) for name in ([analysis] if analysis else names())]
+    with console.telling("reading"):
+        loaded = load_run(*paths, between=between, ranks=ranks, kinds=kinds)
+    results = []
+    for name in [analysis] if analysis else names():
+        with console.telling(f"analysing {name}"):
+            results.append(analyze_run(loaded, name, **options))
     applying = results if analysis else [result for result in results if result.applies]
     console.write(applying, style, out, single=analysis is not None)
 
@@ -150,7 +154,8 @@ def compare(
     from workbench.settings import split_assignments
     from workbench.trace.loader import load as load_run
 
-    result = compare_runs(load_run(a), load_run(b), **split_assignments(settings or []))
+    with console.telling("reading and comparing"):
+        result = compare_runs(load_run(a), load_run(b), **split_assignments(settings or []))
     console.write([result], style, out, single=True)
     change_pct = result.summary.get("change_pct")
     if fail_above is not None and change_pct is not None and change_pct > fail_above:
@@ -179,7 +184,9 @@ def report(paths: Paths, out: Out = None) -> None:
     from workbench.report import write_report
     from workbench.trace.loader import load as load_run
 
-    sys.stdout.write(f"{write_report(load_run(*paths), out)}\n")
+    with console.telling("writing the report"):
+        written = write_report(load_run(*paths), out)
+    sys.stdout.write(f"{written}\n")
 
 
 @app.command()
@@ -218,11 +225,17 @@ def demo(
     bar, progress = console.progress_reporter()
     with bar:
         ceilings(quick=True, progress=progress)
-    loaded = load_run(_start("training", "default", [], traces, True, False))
+    path = _start("training", "default", [], traces, True, False)
+    with console.telling("reading the run"):
+        loaded = load_run(path)
     screen = console.console()
     for name in ("time", "roofline", "memory_tiers", "communication"):
-        console.print_result(screen, analyze_run(loaded, name), rows=12)
-    sys.stdout.write(f"\nreport: {write_report(loaded, None)}\n")
+        with console.telling(f"analysing {name}"):
+            result = analyze_run(loaded, name)
+        console.print_result(screen, result, rows=12)
+    with console.telling("writing the report"):
+        written = write_report(loaded)
+    sys.stdout.write(f"\nreport: {written}\n")
     if not no_serve:
         dash(traces, port)
 

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -21,12 +23,25 @@ from workbench.units import format_value
 # A pipe has no width: wide enough that no column of ours is cut.
 _PIPE_WIDTH = 240
 _TABLE_ROWS = 30
+_PATIENCE_SECONDS = 1.0
 
 
 def console(stream=None) -> Console:
     """A console on `stream` (standard output) as wide as the terminal, or wide when there is none."""
     stream = stream or sys.stdout
     return Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def telling(what: str) -> Iterator[None]:
+    """Say on standard error what is being done inside, once it has taken a second."""
+    timer = threading.Timer(_PATIENCE_SECONDS, sys.stderr.write, [f"{what} ...\n"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def write(results: Sequence[Result], style: str, out: Path | None, single: bool) -> None:

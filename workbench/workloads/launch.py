@@ -97,6 +97,7 @@ def _spawn(job: Job, ranks: int, directory: RunDirectory) -> Path:
         if job.ceilings:
             with _telling(directory, "measuring this machine"):
                 write_ceilings(directory)
+        sys.stderr.write(f"starting the ranks ({ranks})\n")  # importing torch takes seconds
         with tempfile.TemporaryDirectory() as meeting:
             arguments = (ranks, os.getpid(), job, directory, f"{meeting}/store")
             context = multiprocessing.start_processes(_spawned, arguments, nprocs=ranks, join=False)
