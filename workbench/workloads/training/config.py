@@ -1,10 +1,10 @@
 """Every setting of the training workload, and the presets: functions that change a few of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.data.criteo import CATEGORIES, DENSE
-from workbench.embeddings.tables import TableConfig, synthetic_tables
+from workbench.embeddings.tables import OptimizerName, RowDtype, TableConfig, synthetic_tables
 from workbench.errors import InputError
 
 
@@ -36,6 +36,8 @@ class Config:
     evaluation_batches: int = 4  # held-out global batches after the last step
     dense_learning_rate: float = 0.01
     embedding_learning_rate: float = 0.05
+    optimizer: OptimizerName = "rowwise_adagrad"  # of the tables; the MLPs have AdaGrad
+    row_dtype: RowDtype = "fp32"  # what tables are stored as; arithmetic and optimizer state are fp32
     seed: int = 0
     # Instruments. `instrument=false` records nothing: only to measure what recording costs.
     instrument: bool = True
@@ -75,8 +77,10 @@ class Config:
     def table_configs(self) -> tuple[TableConfig, ...]:
         """The tables, in the order of the batch's features."""
         if self.source == "criteo":
-            return tuple(TableConfig(name=name, rows=self.rows[1], dim=self.dim) for name in CATEGORIES)
-        return synthetic_tables(self.tables, self.rows, self.dim, self.pooling_factor, self.seed)
+            tables = tuple(TableConfig(name=name, rows=self.rows[1], dim=self.dim) for name in CATEGORIES)
+        else:
+            tables = synthetic_tables(self.tables, self.rows, self.dim, self.pooling_factor, self.seed)
+        return tuple(replace(table, optimizer=self.optimizer, row_dtype=self.row_dtype) for table in tables)
 
     @property
     def bottom_sizes(self) -> tuple[int, ...]:
