@@ -97,9 +97,9 @@ def _why_idle(gaps: list[tuple[Timeline, pd.DataFrame]]) -> dict:
     table = pd.concat(busiest) if busiest else pd.DataFrame()
     if len(table) == 0:
         return {}
-    by_cause = table.groupby("cause")["idle_ns"].sum().reindex(CAUSES, fill_value=0)
+    by_cause = table.groupby("cause", observed=True)["idle_ns"].sum().reindex(CAUSES, fill_value=0)
     shares = {f"idle_{cause}_share": float(by_cause[cause] / by_cause.sum()) for cause in CAUSES}
-    late = table[table["cause"] == "host"].groupby("name")["idle_ns"].sum()
+    late = table[table["cause"] == "host"].groupby("name", observed=True)["idle_ns"].sum()
     return shares | {"idle_late_operator": late.idxmax() if len(late) else "", "idle_threshold_ns": WAIT_THRESHOLD_NS}
 
 
@@ -107,7 +107,10 @@ def _by_cause(gaps: list[tuple[Timeline, pd.DataFrame]]) -> pd.DataFrame:
     """Gaps of every stream by cause and by what is to blame, largest first."""
     tables = []
     for line, table in gaps:
-        grouped = table.groupby(["lane", "cause", "name"], as_index=False)["idle_ns"].agg(gaps="size", idle_ns="sum")
+        groups = table.groupby(["lane", "cause", "name"], observed=True, as_index=False)
+        grouped = (
+            groups["idle_ns"].agg(gaps="size", idle_ns="sum").astype(dict.fromkeys(("lane", "cause", "name"), "str"))
+        )
         grouped["idle_share"] = grouped["idle_ns"] / grouped.groupby("lane")["idle_ns"].transform("sum")
         tables.append(pd.concat([pd.DataFrame(_labels(line), index=grouped.index), grouped], axis=1))
     return pd.concat(tables).sort_values("idle_ns", ascending=False, ignore_index=True)

@@ -5,6 +5,7 @@ another stream ended inside the gap, at most WAIT_THRESHOLD_NS before the next e
 nothing to be seen that it waited for (the launch path of the device itself), or the launch is unknown.
 """
 
+import numba
 import numpy as np
 import pandas as pd
 
@@ -23,24 +24,29 @@ _HOST_KINDS = ("compute", "memory", "communication", "runtime", "wait")
 def idle_gaps(run: Run, timeline: Timeline) -> pd.DataFrame:
     """One row a gap [lane, cause, name, idle_ns]: `name` is the host operator that took most of a late launch's gap
     by self time, or the event on another stream that was waited for."""
-    events = run.events
-    launch_of = positions(events, events["launch_id"].to_numpy())
-    is_collective = (events["kind"] == "communication").to_numpy()
-    host = _HostThreads(events, timeline.process)
-    tables = []
-    for lane in dict.fromkeys(layer.lane for layer in timeline.layers):
+    events, host = run.events, _HostThreads(run.events, timeline.process)
+    launch_ids, is_collective = events["launch_id"].to_numpy(), (events["kind"] == "communication").to_numpy()
+    tables, lanes = [], list(dict.fromkeys(layer.lane for layer in timeline.layers))
+    for number, lane in enumerate(lanes):
         stream = joined([layer.segments for layer in timeline.layers if layer.lane == lane])
         others = joined([layer.segments for layer in timeline.layers if layer.lane != lane])
         gaps, following = _gaps(stream, timeline.windows)
-        launches = launch_of[following]
+        launches = positions(events, launch_ids[following])
         late = (launches >= 0) & (events["start_ns"].to_numpy()[launches] > gaps[:, 0])
         ended_last = _ended_last(others, gaps)
         waited = ~late & (launches >= 0) & (ended_last >= 0)
         collective = waited & is_collective[ended_last]
-        cause = np.select([late, collective, waited], ["host", "collective", "kernel"], "other")
-        name = np.where(waited, events["name"].array[ended_last], "").astype(object)
+        causes = [CAUSES.index(cause) for cause in ("host", "collective", "kernel", "other")]
+        cause = np.select([late, collective, waited], causes[:3], causes[3])
+        name = np.where(waited, host.names.codes[ended_last], host.names.nothing)
         name[late] = host.busiest(gaps[late], launches[late])
-        tables.append(pd.DataFrame({"lane": lane, "cause": cause, "name": name, "idle_ns": gaps[:, 1] - gaps[:, 0]}))
+        columns = {
+            "lane": (np.full(len(gaps), number), lanes),
+            "cause": (cause, CAUSES),
+            "name": (name, host.names.texts),
+        }
+        table = {column: pd.Categorical.from_codes(*coded) for column, coded in columns.items()}
+        tables.append(pd.DataFrame(table | {"idle_ns": gaps[:, 1] - gaps[:, 0]}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -64,6 +70,16 @@ def _ended_last(others: Segments, gaps: Intervals) -> np.ndarray:
     return np.where(found, others.event[order][at], -1)
 
 
+class _Names:
+    """Names as numbers: of each event, of nobody (NO_OPERATOR) and of nothing (""). Millions of texts are slow."""
+
+    def __init__(self, events: pd.DataFrame) -> None:
+        names = events["name"].cat
+        self.codes = names.codes.to_numpy(dtype=np.int64)
+        self.texts = list(dict.fromkeys([*names.categories, NO_OPERATOR, ""]))
+        self.nobody, self.nothing = self.texts.index(NO_OPERATOR), self.texts.index("")
+
+
 class _HostThreads:
     """Self time of one process's host operators and runtime calls, thread by thread, made when first asked for."""
 
@@ -72,10 +88,11 @@ class _HostThreads:
         self._rows = np.flatnonzero(of_process & events["kind"].isin(_HOST_KINDS))
         self._events, self._lanes = events, events["lane"].cat.codes.to_numpy()
         self._segments: dict[int, Segments] = {}
+        self.names = _Names(events)
 
     def busiest(self, gaps: Intervals, launches: np.ndarray) -> np.ndarray:
-        """Name of what took most of each gap [n, 2] on the thread that made the launch [n]: an operator or none."""
-        names = np.full(len(gaps), NO_OPERATOR, dtype=object)
+        """Name, as a number, of what took most of each gap [n, 2] on the thread that made the launch [n]."""
+        names = np.empty(len(gaps), dtype=np.int64)
         lanes = self._lanes[launches]
         for lane in np.unique(lanes):
             chosen = np.flatnonzero(lanes == lane)
@@ -83,15 +100,9 @@ class _HostThreads:
         return names
 
     def _busiest_on(self, lane: int, gaps: Intervals) -> np.ndarray:
-        pieces, gap = self._on(lane).within(gaps)
-        codes = self._events["name"].cat.codes.to_numpy()[pieces.event]
-        spent = pd.DataFrame({"gap": gap, "name": codes, "ns": pieces.end_ns - pieces.start_ns})
-        nobody = pd.DataFrame({"gap": np.arange(len(gaps)), "name": -1, "ns": gaps[:, 1] - gaps[:, 0]})
-        nobody["ns"] -= np.bincount(gap, spent["ns"], len(gaps)).astype(np.int64)
-        sums = pd.concat([nobody, spent]).groupby(["gap", "name"], as_index=False)["ns"].sum()
-        most = sums.loc[sums.groupby("gap")["ns"].idxmax(), "name"].to_numpy()
-        names = self._events["name"].cat.categories.to_numpy(object)
-        return np.where(most >= 0, names[most], NO_OPERATOR)
+        work = self._on(lane)
+        codes, texts = self.names.codes[work.event], len(self.names.texts)
+        return _most(gaps, work.start_ns, work.end_ns, codes, texts, self.names.nobody)
 
     def _on(self, lane: int) -> Segments:
         if lane not in self._segments:
@@ -100,3 +111,24 @@ class _HostThreads:
             ends = starts + self._events["duration_ns"].to_numpy()[rows]
             self._segments[lane] = self_segments(starts, ends, rows, np.zeros(len(rows), dtype=bool))
         return self._segments[lane]
+
+
+@numba.njit(cache=True)
+def _most(gaps, start_ns, end_ns, codes, texts, nobody):
+    """The code [n] with the most time in each gap [n, 2], of disjoint segments [m]; `nobody` where none covers more."""
+    most, spent_ns = np.full(len(gaps), nobody), np.zeros(texts, dtype=np.int64)
+    for gap in range(len(gaps)):
+        from_ns, to_ns = gaps[gap]
+        first = np.searchsorted(end_ns, from_ns, side="right")
+        last, free_ns = first, to_ns - from_ns
+        while last < len(codes) and start_ns[last] < to_ns:
+            inside_ns = min(end_ns[last], to_ns) - max(start_ns[last], from_ns)
+            spent_ns[codes[last]] += inside_ns
+            free_ns -= inside_ns
+            last += 1
+        most_ns = free_ns
+        for code in codes[first:last]:
+            if spent_ns[code] > most_ns:
+                most[gap], most_ns = code, spent_ns[code]
+        spent_ns[codes[first:last]] = 0
+    return most

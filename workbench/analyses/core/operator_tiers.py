@@ -6,6 +6,7 @@ from workbench.analyses.core.operator_calls import operator_calls, operator_cost
 from workbench.analyses.core.operator_limits import memory_ns
 from workbench.analyses.core.paired_lookups import with_paired_lookups
 from workbench.analyses.core.rank_share import RankShare
+from workbench.analyses.core.rows import positions
 from workbench.trace.run import Run
 
 
@@ -34,9 +35,10 @@ def operator_tiers(run: Run, share: RankShare) -> tuple[pd.DataFrame, int]:
 
 def _links(run: Run) -> list[dict]:
     """Measured copies of the sampled steps over anything but the device's memory."""
-    events = run.events[sampled(run.events)].set_index("event_id")["duration_ns"]
-    copies = run.traffic[(run.traffic["tier"] != "hbm") & run.traffic["event_id"].isin(events.index)]
-    copies = copies.assign(time_ns=events.reindex(copies["event_id"]).to_numpy(float))
+    row = positions(run.events, run.traffic["event_id"].to_numpy())
+    time_ns = run.events["duration_ns"].to_numpy(float)[row]
+    chosen = (run.traffic["tier"] != "hbm") & (row >= 0) & sampled(run.events)[row]
+    copies = run.traffic.assign(time_ns=time_ns)[chosen]
     sums = copies.groupby("tier", observed=True)[["read_bytes", "write_bytes", "time_ns"]].sum()
     return [{"tier": str(tier), "capacity_bytes": float("nan"), **row, "source": "measured"}
             for tier, row in sums.to_dict("index").items()]  # fmt: skip

@@ -99,20 +99,39 @@ class Timeline:
 
 def timelines(run: Run) -> list[Timeline]:
     """One a process and device, by rank; processes in which nothing ran and no step passed are left out."""
-    events = run.events
-    waits_for_ranks = (events["kind"] == "wait") & (events["collective"] != "")
-    part = events["kind"].astype("object").map(PART_OF_KIND).mask(waits_for_ranks, "communication").to_numpy()
-    rows = events[["process", "rank", "lane", "device", "step", "start_ns"]].reset_index(drop=True)
-    rows["end_ns"] = (events["start_ns"] + events["duration_ns"]).to_numpy()
-    rows["part"], rows["recorded"], rows["warmup"] = part, recorded(events), tagged(events, "warmup")
-    rows["profiled"], rows["marks_step"] = tagged(events, "profiled"), _marks_step(events)
-    rows["source"] = events["source"].array
-    rows = rows[rows["end_ns"] > rows["start_ns"]]
+    rows = _rows_of_interest(run.events)
     return [
         timeline
         for (rank, process), of_process in rows.groupby(["rank", "process"], observed=True)
         for timeline in _of_process(str(process), int(rank), of_process)
     ]
+
+
+def _rows_of_interest(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that a timeline is made of, with part, recorded, warmup, profiled and marks_step. Where a device
+    worked that is what ran on it, and the host's operators, most of a trace, are left out."""
+    part, mine, warmup = _part(events), recorded(events), tagged(events, "warmup")
+    has_part, marks_step = part.codes >= 0, _marks_step(events)
+    processes = events["process"].cat.codes.to_numpy()
+    worked = has_part & ~mine & (events["device"] != "cpu").to_numpy() & (part != "idle")
+    with_device = np.isin(processes, np.unique(processes[worked]))
+    wanted = worked | warmup | (~with_device & (has_part | marks_step))
+    chosen = np.flatnonzero(wanted & (events["duration_ns"] > 0).to_numpy())
+    columns = ["process", "rank", "lane", "device", "step", "start_ns", "duration_ns", "source"]
+    rows = events[columns].take(chosen).set_axis(chosen)
+    rows["end_ns"] = rows["start_ns"] + rows["duration_ns"]
+    flags = {"recorded": mine, "warmup": warmup, "profiled": tagged(events, "profiled"), "marks_step": marks_step}
+    return rows.assign(part=part[chosen], **{name: flag[chosen] for name, flag in flags.items()})
+
+
+def _part(events: pd.DataFrame) -> pd.Categorical:
+    """One of PARTS [events], or none."""
+    kinds = events["kind"].cat
+    by_kind = [PARTS.index(PART_OF_KIND[kind]) if kind in PART_OF_KIND else -1 for kind in kinds.categories]
+    codes = np.array([*by_kind, -1])[kinds.codes]
+    waits_for_ranks = ((events["kind"] == "wait") & (events["collective"] != "")).to_numpy()
+    codes[waits_for_ranks] = PARTS.index("communication")
+    return pd.Categorical.from_codes(codes, categories=list(PARTS))
 
 
 def _marks_step(events: pd.DataFrame) -> np.ndarray:
