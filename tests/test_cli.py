@@ -68,12 +68,12 @@ def test_wrong_paths(call, tmp_path):
 
 def test_a_file_that_may_not_be_read(call, tmp_path, monkeypatch):
     locked = tmp_path / "locked.json"
-    locked.write_text("[]")
+    locked.write_text('{"traceEvents": []}')
 
     def refuse(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied", str(locked))
 
-    monkeypatch.setattr("workbench.trace.loader.cached_part", refuse)
+    monkeypatch.setattr("workbench.trace.files.cached_part", refuse)
     assert_one_line(call("analyze", locked), "locked.json", "Permission denied")
 
 

@@ -49,6 +49,11 @@ Between = Annotated[
 Ranks = Annotated[str | None, typer.Option(metavar="0,3...", help="Load only these ranks.")]
 Kinds = Annotated[str | None, typer.Option(metavar="KIND,...", help="Load only events of these kinds.")]
 
+ExecutionTrace = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="PyTorch execution traces of the same run (a file, or a folder of one a rank)."),
+]
+
 
 @app.command()
 def machine(
@@ -99,12 +104,19 @@ def run(
 
 
 @app.command()
-def load(paths: Paths, between: Between = None, ranks: Ranks = None, kinds: Kinds = None) -> None:
+def load(
+    paths: Paths,
+    between: Between = None,
+    ranks: Ranks = None,
+    kinds: Kinds = None,
+    execution_trace: ExecutionTrace = None,
+) -> None:
     """Read a run or trace and say what is in it."""
     from workbench.listing import run_lines
     from workbench.trace.loader import load as load_run
 
-    for line in run_lines(load_run(*paths, between=between, ranks=ranks, kinds=kinds)):
+    loaded = load_run(*paths, between=between, ranks=ranks, kinds=kinds, execution_trace=execution_trace)
+    for line in run_lines(loaded):
         sys.stdout.write(line + "\n")
 
 
@@ -116,6 +128,7 @@ def analyze(
     between: Between = None,
     ranks: Ranks = None,
     kinds: Kinds = None,
+    execution_trace: ExecutionTrace = None,
     style: Annotated[Format, typer.Option("--format")] = Format.TABLE,
     out: Out = None,
 ) -> None:
@@ -131,7 +144,7 @@ def analyze(
     elif options:
         raise InputError("--set changes one analysis: name it with --analysis")
     with console.telling("reading"):
-        loaded = load_run(*paths, between=between, ranks=ranks, kinds=kinds)
+        loaded = load_run(*paths, between=between, ranks=ranks, kinds=kinds, execution_trace=execution_trace)
     results = []
     for name in [analysis] if analysis else names():
         with console.telling(f"analysing {name}"):

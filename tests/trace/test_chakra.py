@@ -52,7 +52,7 @@ def test_a_graph_by_hand(tmp_path):
     ]
     assert part.events["message_bytes"][5] == 4096 and part.events["message_bytes"].isna().sum() == 7
     assert set(part.events["source"]) == {"modelled"}
-    assert part.info["dependencies"].values.tolist() == [[1, 0], [2, 0], [3, 2], [4, 5], [5, 1], [5, 3]]
+    assert part.dependencies.values.tolist() == [[1, 0], [2, 0], [3, 2], [4, 5], [5, 1], [5, 3]]
     assert part.notes == [
         "chakra.json: it has no start times: each node starts when what it depends on has ended and its lane is free"
     ]
@@ -130,7 +130,7 @@ def test_real_files(real_data, name, count):
     assert part.events["duration_ns"].sum() == 1000 * sum(each.get("runtime", 0) for each in graph)
     end_ns = (part.events["start_ns"] + part.events["duration_ns"]).to_numpy()
     starts_ns = part.events["start_ns"].to_numpy()
-    edges = part.info["dependencies"]
+    edges = part.dependencies
     assert (starts_ns[edges["event_id"]] >= end_ns[edges["depends_on"]]).all()
     for _, lane in part.events.groupby("lane", observed=True):
         ordered = lane.sort_values(["start_ns", "duration_ns"])

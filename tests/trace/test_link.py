@@ -12,9 +12,12 @@ from execution_nodes_by_hand import document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.analyses.communication import communication
 from workbench.costs.collectives import uneven_bytes
+from workbench.errors import InputError
 from workbench.trace.align import align
 from workbench.trace.link import BY_ID, BY_NAME, BY_SHAPE, link
+from workbench.trace.loader import load
 from workbench.trace.readers import execution_trace, kineto
 from workbench.trace.schema import validate_events
 
@@ -95,17 +98,18 @@ def test_by_order_and_shape(tmp_path):
     assert names.tolist() == profile.events["name"].to_numpy()[linked.matches["event_id"]].tolist()
     assert sorted(linked.matches["event_id"]) == [0, 1, 3, 4, 5, 8, 9]
     shares = "100.0 % of its calls and 100.0 % of the profile's found each other"
-    assert linked.part.notes[-1] == f"execution trace linked by name, order and shape: {shares}"
+    assert linked.part.notes[-1] == f"k.json: execution trace linked by name, order and shape: {shares}"
     validate_events(linked.part.events)
 
 
 def test_splits_reach_the_kernel(tmp_path):
     linked = link(*pair(tmp_path))
-    rows = linked.splits.set_index("event_id")
+    rows = linked.part.splits.set_index("event_id")
     assert sorted(rows.index) == [3, 4, 5, 7]  # call, record, annotation, and the kernel behind its launch
-    kernel = rows.loc[7]
-    assert (kernel["in_split"], kernel["out_split"], kernel["process_group"]) == ((4, 2), (1, 2), "945")
+    assert (rows["sent_bytes"][7].tolist(), rows["received_bytes"][7].tolist()) == ([128, 64], [32, 64])
+    kernel = linked.part.events.iloc[7]
     assert kernel["message_bytes"] == uneven_bytes([4 * 32, 2 * 32], [1 * 32, 2 * 32], self_rank=1)
+    assert kernel["bytes_source"] == "execution trace"
 
 
 def test_the_profile_gains_operands_and_sizes(tmp_path):
@@ -118,7 +122,8 @@ def test_the_profile_gains_operands_and_sizes(tmp_path):
     product = operators.iloc[events["operator_id"][1]]
     assert product.tolist() == ["aten::mm", "[[2,3],[3,4]]", '["float","float"]', '["",""]']
     kernel = events.iloc[7]
-    assert (kernel["collective"], kernel["group_size"], kernel["message_bytes"]) == ("all_to_all", 2, 192)
+    assert (kernel["collective"], kernel["group_size"], kernel["message_bytes"]) == ("all_to_all", 2, 128)
+    assert (kernel["process_group"], kernel["bytes_source"]) == ("", "execution trace")  # 945 is a pointer, no name
     assert events["operator_id"][[2, 6, 7, 10]].tolist() == [-1] * 4
     assert profile.events["message_bytes"].isna().all()  # the profile itself is left as it was
 
@@ -131,19 +136,27 @@ def test_what_the_profile_knows_stays(tmp_path):
         "Group size": 4,
         "dtype": "Float",
     }
+    nccl |= {"In split size": "[2, 1, 1, 1]", "Out split size": "[]", "Process Group Name": "tp"}
     profile = [e | {"args": e["args"] | nccl} if e["cat"] == "kernel" else e for e in PROFILE]
-    kernel = link(*pair(tmp_path, profile)).part.events.iloc[7]
-    assert (kernel["group_size"], kernel["message_bytes"]) == (4, 20)
+    part = link(*pair(tmp_path, profile, distributedInfo={"rank": 0, "world_size": 4})).part
+    kernel = part.events.iloc[7]
+    assert (kernel["group_size"], kernel["message_bytes"], kernel["process_group"]) == (4, 15, "tp")
+    assert kernel["bytes_source"] == "kernel arguments"
+    assert part.splits.set_index("event_id")["sent_bytes"][7].tolist() == [8, 4, 4, 4]
+
+
+def test_the_group_that_an_execution_trace_lists(tmp_path):
+    part = link(*pair(tmp_path, schema="1.1.1-chakra.0.0.4")).part
+    assert part.events["process_group"][7] == "0" and part.info["process_groups"][0]["size"] == 2
 
 
 def test_by_record_function_id(tmp_path):
-    profile, execution = pair(tmp_path, schema="1.1.1-chakra.0.0.4")
-    ids = dict(zip(execution.events["name"], execution.info["execution"].nodes["record_function_id"], strict=True))
+    _, execution = pair(tmp_path, schema="1.1.1-chakra.0.0.4")
+    ids = dict(zip(execution.events["name"], execution.events["record_function_id"].tolist(), strict=True))
     ids["aten::mm"] = 999  # recorded by the profiler only
     ids["aten::add_"] = ids["ProfilerStep#7"]  # the id of another call
-    found = [ids.get(name, -1) for name in profile.events["name"]]
-    profile.events["record_function_id"] = np.array(found, dtype=np.int64)
-    linked = link(profile, execution)
+    told = [e | {"args": e["args"] | {"Record function id": ids.get(e["name"], -1)}} for e in PROFILE]
+    linked = link(*pair(tmp_path, told, schema="1.1.1-chakra.0.0.4"))
     assert (linked.rule, linked.places) == (BY_ID, 0)
     assert sorted(linked.matches["event_id"]) == [0, 3, 4, 5, 8]
     assert linked.node_share == 5 / 8 and linked.operator_share == 5 / 7
@@ -159,7 +172,7 @@ def test_several_steps_in_the_profile(tmp_path):
 
 def test_traces_of_different_runs(tmp_path):
     linked = link(*pair(tmp_path, [event("aten::other", 0, 5)]))
-    assert (linked.node_share, linked.operator_share, len(linked.splits)) == (0.0, 0.0, 0)
+    assert (linked.node_share, linked.operator_share, len(linked.part.splits)) == (0.0, 0.0, 0)
     empty = link(*pair(tmp_path, []))
     assert (empty.node_share, empty.operator_share) == (0.0, 0.0)
     validate_events(empty.part.events)
@@ -181,7 +194,7 @@ def test_an_unknown_rank_is_that_of_the_profile(tmp_path):
     """The c10d call itself does not know its rank: in a group of all ranks it is the run's."""
     for rank, expected in ((1, 128), (-1, math.nan)):
         linked = link(*pair(tmp_path, distributedInfo={"rank": rank, "world_size": 2}))
-        found = linked.splits.set_index("event_id")["message_bytes"][3]
+        found = linked.part.events["message_bytes"][3]
         assert found == expected or (math.isnan(found) and math.isnan(expected))
 
 
@@ -194,12 +207,12 @@ def test_dlrm(real_data, rank):
     assert linked.operator_share > 0.999
     events = linked.part.events
     kernels = events[(events["device"] != "cpu") & (events["kind"] == "communication")]
-    splits = linked.splits.set_index("event_id").loc[kernels["event_id"]]
-    assert len(splits) == 8
-    even = splits["in_split"].map(lambda split: split is None or len(set(split)) == 1)
-    even &= splits["out_split"].map(lambda split: split is None or len(set(split)) == 1)
-    assert even.sum() == 7
-    assert splits["message_bytes"][even].tolist() == kernels["message_bytes"].to_numpy()[even].tolist()
+    splits = linked.part.splits.set_index("event_id").loc[kernels["event_id"][kernels["collective"] == "all_to_all"]]
+    uneven = [row for row, *both in splits.itertuples() if any(np.ptp(parts) > 0 for parts in both)]
+    assert len(splits) == 5 and len(uneven) == 1
+    told = profile.events["message_bytes"]
+    assert (kernels["message_bytes"].to_numpy() == told[kernels["event_id"]]).sum() == 7
+    assert events["bytes_source"][uneven].tolist() == ["execution trace"]
 
 
 def test_an_execution_trace_of_one_step_of_forty(real_data):
@@ -211,3 +224,68 @@ def test_an_execution_trace_of_one_step_of_forty(real_data):
     products = linked.part.operators.iloc[gained[gained >= 0]]
     assert "[[1024],[512,1024],[1024,1024],[],[]]" in set(products["input_dims"][products["name"] == "aten::addmm"])
     assert isinstance(linked.part.events["collective"].dtype, pd.CategoricalDtype)
+
+
+def ranks_and_executions(tmp_path, ranks, recorded):
+    """Folders of profiles and of execution traces, one a rank."""
+    for folder, numbers in (("profiles", ranks), ("executions", recorded)):
+        (tmp_path / folder).mkdir()
+        for rank in numbers:
+            top = {"baseTimeNanoseconds": 10**18, "distributedInfo": {"rank": rank, "world_size": 2}}
+            content = top | {"traceEvents": PROFILE} if folder == "profiles" else document("1.0.1")
+            (tmp_path / folder / f"rank-{rank}.json").write_text(json.dumps(content))
+    return tmp_path / "profiles", tmp_path / "executions"
+
+
+def test_ranks_meet_their_execution_traces(tmp_path):
+    profiles, executions = ranks_and_executions(tmp_path, (0, 1), (1, 0))
+    run = load(profiles, execution_trace=executions)
+    kernels = run.events[run.events["device"] != "cpu"]
+    assert kernels["bytes_source"].tolist() == ["execution trace"] * 2
+    assert kernels["message_bytes"].tolist() == [128, 128] and set(kernels["rank"]) == {0, 1}
+    assert sum("linked by name, order and shape: 100.0 %" in note for note in run.notes) == 2
+    assert len(run.splits) == 8
+
+
+def test_ranks_without_an_execution_trace_are_named(tmp_path):
+    profiles, executions = ranks_and_executions(tmp_path, (0, 1), (1,))
+    run = load(profiles, execution_trace=str(executions))
+    assert "no execution trace is here for ranks 0" in run.notes
+    (tmp_path / "rank-5.json").write_text(json.dumps(document("1.0.1")))
+    with pytest.raises(InputError, match="are of ranks 1, 5, and no profile is"):
+        load(profiles, ranks="0", execution_trace=[executions, tmp_path / "rank-5.json"])
+
+
+def test_one_of_each_belong_together(tmp_path):
+    profiles, executions = ranks_and_executions(tmp_path, (1,), (0,))
+    assert len(load(profiles, execution_trace=executions).splits) == 4
+
+
+def test_what_completes_nothing_is_refused(tmp_path):
+    profiles, executions = ranks_and_executions(tmp_path, (0,), (0,))
+    for path, other in ((executions, executions), (profiles, profiles), (profiles, tmp_path / "missing")):
+        with pytest.raises(InputError, match=r"--execution-trace|no execution trace|does not exist"):
+            load(path, execution_trace=other)
+
+
+def test_all_ranks_of_dlrm(real_data):
+    """The one all-to-all that is uneven counts what leaves or enters the busiest rank, and the matrix knows all."""
+    folders = (real_data / "traces/dlrm_8x_v100", real_data / "execution_traces/dlrm_8x_v100")
+    run = load(folders[0], execution_trace=folders[1])
+    result = communication(run, by="call")
+    uneven = result.table[result.table["bytes_source"] == "execution trace"]
+    assert len(uneven) == 8 and uneven["match"].nunique() == 1
+    sent = {rank: run.splits.set_index("event_id")["sent_bytes"][row] for rank, row in rows_of(run, uneven).items()}
+    arriving = [sum(sent[other][rank] for other in sent if other != rank) for rank in sent]
+    leaving = [sent[rank].sum() - sent[rank][rank] for rank in sent]
+    assert set(uneven["bytes"]) == {max(arriving + leaving)}
+    assert not any("splits of" in note for note in result.notes)
+    matrix = communication(run, by="matrix").table
+    assert len(matrix) == 64 and set(matrix["calls"]) == {5}
+
+
+def rows_of(run, calls):
+    """Event by rank of these calls, which start together."""
+    chosen = run.events[run.events["start_ns"].isin(calls["start_ns"]) & (run.events["device"] != "cpu")]
+    chosen = chosen[chosen["bytes_source"] == "execution trace"]
+    return dict(zip(chosen["rank"].tolist(), chosen["event_id"].tolist(), strict=True))

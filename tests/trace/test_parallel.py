@@ -48,7 +48,7 @@ def test_other_interpreters_fill_the_cache(traces, elsewhere):
 def test_what_fails_elsewhere_fails_here_in_one_line(traces, elsewhere, monkeypatch):
     monkeypatch.setattr(parallel.sys, "executable", "false")
     assert load(traces).ranks == [0, 1]
-    (traces / "rank-1.json").write_text("no trace")
+    (traces / "rank-1.json").write_text('{"traceEvents": [{"ph')
     with pytest.raises(InputError, match=r"rank-1\.json"):
         load(traces)
 

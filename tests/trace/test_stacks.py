@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from workbench.errors import InputError
 from workbench.trace.readers import stacks
+from workbench.trace.schema import STACK_COLUMNS
 
 
 def table(part):
     """Stack -> (weight, unit)."""
-    rows = part.info["stacks"].itertuples(index=False)
-    assert list(part.info["stacks"].columns) == ["stack", "weight", "unit"] and len(part.events) == 0
+    rows = part.stacks.itertuples(index=False)
+    assert {column: str(dtype) for column, dtype in part.stacks.dtypes.items()} == STACK_COLUMNS
+    assert len(part.events) == 0
     return {row.stack: (row.weight, row.unit) for row in rows}
 
 

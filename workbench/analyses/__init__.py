@@ -1,7 +1,7 @@
 """Events to tables. `analyses/<name>.py` holds `<name>(run, *, option=...) -> Result`, found by being there."""
 
 from workbench import registry, settings
-from workbench.analyses.core.result import Result
+from workbench.analyses.core.result import WITHOUT_TIMES, Result, not_applicable
 from workbench.trace.run import Run
 
 PACKAGE = "workbench.analyses"
@@ -22,7 +22,8 @@ def analyze(run: Run, name: str, **options: object) -> Result:
     if not isinstance(run, Run):
         raise TypeError(f"analyze takes a Run (from workbench.load), not {type(run).__name__}")
     function = registry.function(PACKAGE, name, "analysis")
-    result = function(run, **settings.options(function, options))
+    chosen = settings.options(function, options)
+    result = function(run, **chosen) if run.timed else not_applicable(name, WITHOUT_TIMES)
     # What concerns this result comes first: a low coverage must not hide behind the reader's notes.
     result.notes = [*result.notes, *run.notes]
     return result

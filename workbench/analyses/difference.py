@@ -13,7 +13,7 @@ import pandas as pd
 from workbench import settings
 from workbench.analyses.core.collectives import lasts
 from workbench.analyses.core.intervals import total_ns
-from workbench.analyses.core.result import Result, not_applicable
+from workbench.analyses.core.result import WITHOUT_TIMES, Result, not_applicable
 from workbench.analyses.core.rows import NO_OPERATOR, launching_operators
 from workbench.analyses.core.throughput import throughput
 from workbench.analyses.core.timeline import Timeline, timelines
@@ -37,6 +37,8 @@ def difference(a: Run, b: Run, *, by: Literal["operator", "name"] = "operator") 
     """One row an operator and its shapes (or its name only): calls and time per step in `a` and in `b`, the change,
     its share of the whole change, and a status: grew, shrank, appeared, vanished or same. Largest change first."""
     sides = {"a": a, "b": b}
+    if not (a.timed and b.timed):
+        return not_applicable("difference", WITHOUT_TIMES)
     lines = {side: timelines(run) for side, run in sides.items()}
     for side, found in lines.items():
         if not found:

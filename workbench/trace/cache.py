@@ -21,16 +21,16 @@ import pyarrow as pa
 
 from workbench.costs import call, collectives
 from workbench.trace import memory_table, nesting, readers, schema
-from workbench.trace.part import Part
+from workbench.trace.part import TABLES, Part
+from workbench.trace.readers.execution_collectives import Collective
+from workbench.trace.readers.execution_trace import Execution, empty_tensors
 
 # For users' traces, in their cache folder; a run's own `.derived/` is as large as its traces are.
 LIMIT_BYTES = 20 << 30
 
 _ABOUT = "part.json"
-_TABLES = {
-    "events": schema.empty_events, "operators": schema.empty_operators, "traffic": schema.empty_traffic,
-    "splits": schema.empty_splits, "memory": memory_table.empty_memory,
-}  # fmt: skip
+# What an execution trace has beside a Part's tables: see `execution_trace.Execution`.
+_EXECUTION, _TENSORS = "execution", "tensors"
 
 
 def cached_part(path: Path, read: Callable[[Path], Part], folder: Path | None = None) -> Part:
@@ -103,7 +103,11 @@ def _load(entry: Path) -> Part | None:
     """The Part of an entry; None where it is not there or cannot be read."""
     try:
         about = msgspec.json.decode((entry / _ABOUT).read_bytes())
-        part = Part(**{name: _read_table(entry / f"{name}.arrow", empty) for name, empty in _TABLES.items()}, **about)
+        part = Part(**{name: _read_table(entry / f"{name}.arrow", empty) for name, empty in TABLES.items()}, **about)
+        if execution := part.info.get(_EXECUTION):
+            found = msgspec.convert(execution["collectives"], dict[int, Collective], str_keys=True)
+            tensors = _read_table(entry / f"{_TENSORS}.arrow", empty_tensors)
+            part.info[_EXECUTION] = Execution(execution["schema"], found, tensors)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
     with contextlib.suppress(OSError):  # of a read-only cache, which cannot grow either
@@ -118,16 +122,24 @@ def _read_table(path: Path, empty: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     return frame if len(frame) else empty()  # Arrow forgets the type of categories that are not there
 
 
+def _write_table(path: Path, frame: pd.DataFrame) -> None:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
 def _store(part: Part, entry: Path) -> None:
     """Write beside and rename: others see a whole entry or none."""
     scratch = entry.with_name(f".{entry.name}.{os.getpid()}.{secrets.token_hex(2)}")
     try:
         scratch.mkdir(parents=True)
-        for name in _TABLES:
-            table = pa.Table.from_pandas(getattr(part, name), preserve_index=False)
-            with pa.OSFile(str(scratch / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-                writer.write_table(table)
-        (scratch / _ABOUT).write_bytes(msgspec.json.encode({"info": part.info, "notes": part.notes}))
+        for name in TABLES:
+            _write_table(scratch / f"{name}.arrow", getattr(part, name))
+        info = dict(part.info)
+        if execution := info.get(_EXECUTION):
+            _write_table(scratch / f"{_TENSORS}.arrow", execution.tensors)
+            info[_EXECUTION] = {"schema": execution.schema, "collectives": execution.collectives}
+        (scratch / _ABOUT).write_bytes(msgspec.json.encode({"info": info, "notes": part.notes}))
         shutil.rmtree(entry, ignore_errors=True)  # a damaged one
         os.replace(scratch, entry)
     except (OSError, ValueError, TypeError, OverflowError):  # a full disk; a value that JSON cannot hold

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from workbench.errors import InputError
 from workbench.settings import cast
@@ -97,6 +98,8 @@ def _keep(run: Run, kept: np.ndarray) -> None:
         of = number[table["event_id"].to_numpy()]
         setattr(run, name, table.assign(event_id=of)[of >= 0].reset_index(drop=True))
     run.memory = run.memory.assign(event_id=number[run.memory["event_id"].to_numpy()])
+    edges = number[run.dependencies.to_numpy()]
+    run.dependencies = pd.DataFrame(edges[(edges >= 0).all(axis=1)], columns=list(run.dependencies))
 
 
 def _between(value: object) -> tuple[float, float]:

@@ -5,40 +5,40 @@ profiles do not write it: then by name, order and shape on each thread, and by n
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pandas as pd
 
 from workbench.costs.collectives import SEND_RECV
+from workbench.errors import InputError
 from workbench.trace.align import align
 from workbench.trace.part import Part
+from workbench.trace.readers import about
 from workbench.trace.readers.execution_collectives import Collective
 from workbench.trace.readers.execution_trace import NO_TIMES, Execution
 from workbench.trace.readers.links import ancestors
-from workbench.trace.schema import OPERATOR_COLUMNS
+from workbench.trace.schema import BYTES_SOURCES, OPERATOR_COLUMNS, splits_frame
 
 BY_ID, BY_SHAPE, BY_NAME = "record function id", "name, order and shape", "name and order"
 _NOT_TENSORS = ("", "Scalar", "ScalarList", "TensorList", "GenericList", "Device")
 _MOST_LANES = 256
+*_, EXECUTION_TRACE = BYTES_SOURCES
 
 
 @dataclass(frozen=True)
 class Linked:
-    """`part` is the profile with what the execution trace adds: operand shapes, types and values of matched calls, and
-    collective, group size and message size (all-to-all taken as even) where the profile knew none.
+    """`part` is the profile with what the execution trace adds: operand shapes, types and values of matched calls; and
+    for their collectives type, process group, group size, message size and splits, where the profile knew none.
 
-    `matches`: node (row of the execution trace's events), event_id (of the profile). `splits`, one row for each call,
-    annotation and kernel of a matched collective: event_id, in_split, out_split (rows for each rank, None where none
-    is given: even), message_bytes (by SIZE_MEANING, that of uneven splits included), process_group.
-    `rule` says how calls were matched; `node_share` and `operator_share` are the matched shares (0-1) of the execution
-    trace's calls and of the profile's host calls; `places` counts where the busiest thread's order fits equally well
-    (0 for ids).
+    `matches`: node (row of the execution trace's events), event_id (of the profile). `rule` says how calls were
+    matched; `node_share` and `operator_share` are the matched shares (0-1) of the execution trace's calls and of the
+    profile's host calls; `places` counts where the busiest thread's order fits equally well (0 for ids).
     """
 
     part: Part
     matches: pd.DataFrame
-    splits: pd.DataFrame
     rule: str
     node_share: float
     operator_share: float
@@ -50,19 +50,36 @@ def link(profile: Part, execution: Part) -> Linked:
     known: Execution = execution.info["execution"]
     calls = np.flatnonzero(_host_calls(profile.events, execution.events["name"]))
     rule, places = BY_ID, 0
-    nodes, rows = _by_id(profile.events, calls, execution.events, known)
+    nodes, rows = _by_id(profile.events, calls, execution.events)
     if len(nodes) == 0:
         rule = BY_SHAPE if len(profile.operators) and len(execution.operators) else BY_NAME
         nodes, rows, places = _by_order(profile, calls, execution, with_shapes=rule == BY_SHAPE)
     collectives = _collectives(profile.events, nodes, rows, execution.events, known)
-    part = _with_collectives(_with_operands(profile, nodes, rows, execution), collectives)
+    part = _with_collectives(_with_operands(profile, nodes, rows, execution), collectives, execution.info)
     linked = Linked(
-        part=part, matches=pd.DataFrame({"node": nodes, "event_id": rows}),
-        splits=_splits(collectives, profile.info), rule=rule, places=places,
+        part=part, matches=pd.DataFrame({"node": nodes, "event_id": rows}), rule=rule, places=places,
         node_share=len(nodes) / max(len(execution.events), 1), operator_share=len(rows) / max(len(calls), 1),
     )  # fmt: skip
     told = [note for note in execution.notes if not note.endswith(NO_TIMES)]
     part.notes = [*profile.notes, *told, *_notes(linked)]
+    return linked
+
+
+def link_ranks(profiles: list[Part], executions: list[Part]) -> list[Part]:
+    """The profiles, each completed by the execution trace of its rank; one of each belong together whatever their rank.
+
+    InputError where no rank has both.
+    """
+    by_rank = {part.info["rank"]: part for part in executions}
+    if len(profiles) == len(executions) == 1:
+        by_rank = {profiles[0].info["rank"]: executions[0]}
+    alone = [part.info["rank"] for part in profiles if part.info["rank"] not in by_rank]
+    if len(alone) == len(profiles):
+        ranks = ", ".join(map(str, sorted(by_rank)))
+        raise InputError(f"the execution traces are of ranks {ranks}, and no profile is: give those of the same run")
+    linked = [link(part, by_rank[rank]).part if (rank := part.info["rank"]) in by_rank else part for part in profiles]
+    if alone:
+        linked[0].notes.append(f"no execution trace is here for ranks {', '.join(map(str, alone))}")
     return linked
 
 
@@ -74,13 +91,9 @@ def _host_calls(events: pd.DataFrame, recorded: pd.Series) -> np.ndarray:
     return (host & ((events["kind"] != "runtime") | events["name"].isin(recorded.cat.categories))).to_numpy()
 
 
-def _by_id(
-    events: pd.DataFrame, calls: np.ndarray, nodes: pd.DataFrame, known: Execution
-) -> tuple[np.ndarray, np.ndarray]:
-    """(node, event) rows with the same id and name; none where the profile has no ids."""
-    if "record_function_id" not in events:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    left = pd.DataFrame({"id": known.nodes["record_function_id"], "name": nodes["name"].astype(str)})
+def _by_id(events: pd.DataFrame, calls: np.ndarray, nodes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(node, event) rows with the same id and name; none where one of the two has no ids."""
+    left = pd.DataFrame({"id": nodes["record_function_id"], "name": nodes["name"].astype(str)})
     right = pd.DataFrame({"id": events["record_function_id"].to_numpy()[calls], "event": calls})
     right["name"] = events["name"].astype(str).to_numpy()[calls]
     left, right = left[left["id"] > 0].rename_axis("node").reset_index(), right[right["id"] > 0]
@@ -187,39 +200,41 @@ def _with_operands(profile: Part, nodes: np.ndarray, rows: np.ndarray, execution
     return replace(profile, events=events, operators=distinct.to_frame(index=False, name=list(OPERATOR_COLUMNS)))
 
 
-def _with_collectives(part: Part, collectives: dict[int, Collective]) -> Part:
-    """The part, with what it did not know of its collectives."""
-    names = part.events["collective"].astype("object").to_numpy().copy()
-    group_size = part.events["group_size"].to_numpy().copy()
-    size_bytes = part.events["message_bytes"].to_numpy().copy()
+def _with_collectives(part: Part, collectives: dict[int, Collective], recorded: dict) -> Part:
+    """The part, with what it did not know of its collectives; `recorded` is what the execution trace says of itself."""
+    # Old schemas name a group by a pointer, which differs from rank to rank: only a name that is listed says which.
+    listed = part.info.get("process_groups") or recorded["process_groups"]
+    part = replace(part, info=part.info | {"process_groups": listed})
+    columns = ("collective", "process_group", "bytes_source", "group_size", "message_bytes")
+    events = part.events[list(columns)].astype(dict.fromkeys(columns[:3], "object"))
+    name, group, source, group_size, size_bytes = (events[column].to_numpy().copy() for column in columns)
+    known, gained = set(part.splits["event_id"]), {}
     for row, found in collectives.items():
-        if names[row] in ("", SEND_RECV):
-            names[row] = found.collective
-        if group_size[row] < 1:
-            group_size[row] = min(found.group_size, 2**31 - 1)
-        if np.isnan(size_bytes[row]):
-            size_bytes[row] = found.even_bytes
-    named = pd.Categorical(names).rename_categories(str)
-    return replace(part, events=part.events.assign(collective=named, group_size=group_size, message_bytes=size_bytes))
-
-
-def _splits(collectives: dict[int, Collective], info: dict) -> pd.DataFrame:
-    columns = ["event_id", "in_split", "out_split", "message_bytes", "process_group"]
-    rows = []
-    for row, found in collectives.items():
-        own_rank = info.get("rank", -1) if found.group_size == info.get("world_size") else -1
-        rows.append((row, found.in_split, found.out_split, found.size_bytes(own_rank), found.process_group))
-    return pd.DataFrame(rows, columns=columns).astype({"event_id": "int64", "message_bytes": "float64"})
+        name[row] = found.collective if name[row] in ("", SEND_RECV) else name[row]
+        group_size[row] = min(found.group_size, 2**31 - 1) if group_size[row] < 1 else group_size[row]
+        if not group[row] and found.process_group in {entry["name"] for entry in listed}:
+            group[row] = found.process_group
+        if found.splits and row not in known and name[row] == found.collective:
+            gained[row] = found.splits
+        if np.isnan(size_bytes[row]) or (row in gained and found.uneven):
+            size_bytes[row] = found.size_bytes(about.position(part.info, group[row], int(group_size[row])))
+            source[row] = "" if np.isnan(size_bytes[row]) else EXECUTION_TRACE
+    texts = {column: pd.Categorical(values).rename_categories(str)
+             for column, values in zip(columns[:3], (name, group, source), strict=True)}  # fmt: skip
+    events = part.events.assign(group_size=group_size, message_bytes=size_bytes, **texts)
+    splits = splits_frame(list(gained), *zip(*gained.values(), strict=True)) if gained else part.splits[:0]
+    return replace(part, events=events, splits=pd.concat([part.splits, splits], ignore_index=True))
 
 
 def _notes(linked: Linked) -> list[str]:
+    file = Path(linked.part.info["file"]).name
     notes = [
-        f"execution trace linked by {linked.rule}: {100 * linked.node_share:.1f} % of its calls and "
+        f"{file}: execution trace linked by {linked.rule}: {100 * linked.node_share:.1f} % of its calls and "
         f"{100 * linked.operator_share:.1f} % of the profile's found each other"
     ]
     if linked.places > 1:
         notes.append(
-            f"the execution trace fits the profile at {linked.places} places equally well; the first was taken: "
+            f"{file}: the execution trace fits the profile at {linked.places} places equally well; the first was taken: "
             "its sizes hold for others as far as steps are alike"
         )
     return notes

@@ -1,7 +1,7 @@
-"""From a path to a Run: a run directory, one trace file, or a folder (or list) of one trace a rank."""
+"""From a path to a Run: a run directory, a trace file of any known format, or a folder (or list) of one a rank."""
 
 import glob
-import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,59 +9,79 @@ import numpy as np
 from workbench.errors import InputError
 from workbench.machine.ceilings import Ceilings
 from workbench.machine.promised import promised
+from workbench.trace import integrity
 from workbench.trace.cache import cached_part
+from workbench.trace.files import OF_RANKS, natural, read_parts, trace_files
 from workbench.trace.filters import Filters, cut_interval, cut_kinds, filters
+from workbench.trace.link import link_ranks
 from workbench.trace.parallel import decode_ahead
-from workbench.trace.part import Part, merge
-from workbench.trace.readers import kineto, spans
+from workbench.trace.part import TABLES, Part, merge
+from workbench.trace.readers import distributed, kineto, spans, stacks
 from workbench.trace.run import Run
 from workbench.trace.rundir import MACHINE, MANIFEST, read_manifest
 from workbench.trace.schema import repeated
 from workbench.trace.stitch import stitch
 
-TRACE_SUFFIXES = (".json", ".json.gz", ".zip")
-_SPANS, _DERIVED = ".spans.jsonl", ".derived"
+_SPANS, _STACKS, _DERIVED = ".spans.jsonl", ".stacks.txt", ".derived"
+_OF_SPANS = frozenset({"otlp", "jaeger"})
 
 
-def load(*paths: str | Path, between: object = None, ranks: object = None, kinds: object = None) -> Run:
-    """The Run at `paths`: run directories that are parts of one run, or profiler traces that are ranks of one run.
+def load(
+    *paths: str | Path,
+    between: object = None,
+    ranks: object = None,
+    kinds: object = None,
+    execution_trace: str | Path | Iterable[str | Path] | None = None,
+) -> Run:
+    """The Run at `paths`: run directories that are parts of one run, or traces of one format (`recognise.FORMATS`) that
+    are ranks or services of one run.
 
     `between` (0.5, 2) or "0.5:2" keeps the events that lie wholly in that interval, in seconds from the first event of
     the loaded ranks; `ranks` [0, 3] or "0,3" reads no other rank's files; `kinds` keeps events of these kinds. Metrics
-    and accesses of a run directory are cut by rank only. InputError when a path is missing, unreadable, empty, or holds
-    no trace.
+    and accesses of a run directory are cut by rank only. `execution_trace`, a file, a folder or several, holds the
+    PyTorch execution traces of the same run, whose operands and collectives complete those of the profiles.
+    InputError when a path is missing, unreadable, empty, or holds no trace.
     """
     chosen = filters(between, ranks, kinds)
-    if not paths:
-        raise InputError("nothing to load: give a run directory, a trace file or a folder of traces")
-    found = [Path(path) for path in paths]
-    for path in found:
-        if not path.exists():
-            raise InputError(f"{path} does not exist: give a run directory, a trace file or a folder of traces")
-    in_directories = all((path / MANIFEST).is_file() for path in found)
-    run = _load_directories(found, chosen) if in_directories else _load_traces(found, chosen)
+    found = _existing(paths)
+    executions = [execution_trace] if isinstance(execution_trace, (str, Path)) else list(execution_trace or ())
+    try:
+        if all((path / MANIFEST).is_file() for path in found):
+            if executions:
+                raise InputError(f"{found[0]} is a run directory: --execution-trace completes profiles (Kineto traces)")
+            run = _load_directories(found, chosen)
+        else:
+            run = _load_traces(found, chosen, _existing(executions) if executions else [])
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename or found[0]}: {error.strerror}") from None
+    run.notes[:0] = integrity.findings(run)
     cut_kinds(run, chosen)
     run.notes[:0] = chosen.note(run)
     return run
+
+
+def _existing(paths: Iterable[str | Path]) -> list[Path]:
+    found = [Path(path) for path in paths]
+    if not found:
+        raise InputError("nothing to load: give a run directory, a trace file or a folder of traces")
+    for path in found:
+        if not path.exists():
+            raise InputError(f"{path} does not exist: give a run directory, a trace file or a folder of traces")
+    return found
 
 
 def _load_directories(directories: list[Path], chosen: Filters) -> Run:
     manifests = [read_manifest(directory) for directory in directories]
     if len({manifest.get("run_id") for manifest in manifests}) > 1:
         raise InputError(f"{directories[0]} and {directories[1]} are parts of different runs: load them one by one")
-    manifest = _join(manifests)
     files = [(directory, path) for directory in directories for path in sorted(directory.glob(f"*{_SPANS}"))]
+    manifest = _join(manifests)
     files = [(directory, path) for directory, path in files if chosen.takes(_manifest_rank(manifest, path))]
     decode_ahead([(window, directory / _DERIVED) for directory, path in files for window in _windows(directory, path)])
     parts = [_process_part(directory, path) for directory, path in files]
-    merged = merge(parts) if parts else Part()
     machine = directories[0] / MACHINE
-    run = Run(
-        path=directories[0], events=merged.events, traffic=merged.traffic, operators=merged.operators,
-        splits=merged.splits, memory=merged.memory,
-        manifest=manifest, ceilings=Ceilings.read(machine) if machine.exists() else None,
-        parts=[part.info for part in parts], notes=merged.notes, directories=directories,
-    )  # fmt: skip
+    ceilings = Ceilings.read(machine) if machine.exists() else None
+    run = _run(directories[0], parts, manifest=manifest, ceilings=ceilings, directories=directories)
     cut_interval(run, chosen)
     status = run.manifest.get("status")
     if status != "complete":
@@ -72,18 +92,22 @@ def _load_directories(directories: list[Path], chosen: Filters) -> Run:
 
 
 def _process_part(directory: Path, span_file: Path) -> Part:
-    """Spans and profiler events of one process, with phase and step of the spans given to the operators."""
+    """Spans and profiler events of one process, with phase and step of the spans given to the operators; its stacks."""
     windows = _windows(directory, span_file)
     profiles = [cached_part(window, kineto.read, folder=directory / _DERIVED) for window in windows]
     part = stitch(spans.read(span_file), profiles)
     _own_memory(part, part.info["process"], part.info["rank"])
+    sampled = span_file.with_name(span_file.name.removesuffix(_SPANS) + _STACKS)
+    if sampled.is_file() and sampled.stat().st_size:
+        found = stacks.read_collapsed(sampled)
+        part.stacks, part.notes = found.stacks.assign(process=part.info["process"]), [*part.notes, *found.notes]
     return part
 
 
 def _windows(directory: Path, span_file: Path) -> list[Path]:
     """The profiler's files of the process, in order."""
     process = span_file.name.removesuffix(_SPANS)
-    return sorted(directory.glob(f"{glob.escape(process)}.*pt.trace.json.gz"), key=_natural)
+    return sorted(directory.glob(f"{glob.escape(process)}.*pt.trace.json.gz"), key=natural)
 
 
 def _manifest_rank(manifest: dict, span_file: Path) -> int | None:
@@ -106,76 +130,37 @@ def _join(manifests: list[dict]) -> dict:
     return joined
 
 
-def _load_traces(paths: list[Path], chosen: Filters) -> Run:
-    files = [file for path in paths for file in (_trace_files(path) if path.is_dir() else [path])]
-    ranks = _told_ranks(files, [kineto.head(file)["rank"] for file in files]) if chosen.ranks else None
-    if ranks is not None:
-        files = [file for file, rank in zip(files, ranks, strict=True) if chosen.takes(rank)]
-        ranks = [rank for rank in ranks if chosen.takes(rank)]
-    parts = _read_traces(files, chosen)
-    for part, rank in zip(parts, _ranks(files, parts) if ranks is None else ranks, strict=True):
-        part.info["rank"] = rank
-        part.events["rank"] = np.int32(rank)
-        part.events["process"] = repeated(f"rank-{rank}", len(part.events))
+def _load_traces(paths: list[Path], chosen: Filters, executions: list[Path]) -> Run:
+    files = trace_files(paths)
+    if executions and files.format != "kineto":
+        raise InputError(f"{files.paths[0]} is no profile: --execution-trace completes profiles (Kineto traces)")
+    parts = read_parts(files, chosen)
+    if executions:
+        recorded = trace_files(executions)
+        if recorded.format != "execution_trace":
+            raise InputError(f"{recorded.paths[0]} is no execution trace (torch.profiler.ExecutionTraceObserver)")
+        parts = link_ranks(parts, read_parts(recorded, filters()))
+    for part in parts if files.format in OF_RANKS else ():
+        rank = part.info["rank"]
+        part.events["rank"], part.events["process"] = np.int32(rank), repeated(f"rank-{rank}", len(part.events))
         _own_memory(part, f"rank-{rank}", rank)
-    parts = sorted((part for part in parts if chosen.takes(part.info["rank"])), key=lambda part: part.info["rank"])
-    merged, infos = merge(parts) if parts else Part(), [part.info for part in parts]
-    return Run(
-        path=paths[0], events=merged.events, traffic=merged.traffic, operators=merged.operators,
-        splits=merged.splits, memory=merged.memory,
-        manifest={"workload": "trace", "status": "complete"}, ceilings=_promised(infos), parts=infos,
-        notes=[*merged.notes, *_missing_ranks(infos)],
-    )  # fmt: skip
+        part.info.pop("execution", None)  # what is beyond its events serves for linking only
+    ceilings = _promised([part.info for part in parts])
+    run = _run(paths[0], parts, manifest={"workload": "trace", "status": "complete"}, ceilings=ceilings)
+    run.notes[:0] = files.notes
+    if files.format in _OF_SPANS and len(parts) > 1:
+        run.events = distributed.joined(run.events)
+    if files.format != "kineto" and chosen.between_s is not None:
+        if not run.timed:
+            raise InputError("between chooses by time, and an execution trace has only an order: leave it out")
+        cut_interval(run, chosen)
+    return run
 
 
-def _read_traces(files: list[Path], chosen: Filters) -> list[Part]:
-    """All of each trace, from the cache where it is there; or what lies in an interval, which is decoded afresh."""
-    if chosen.between_s is None:
-        decode_ahead([(file, None) for file in files])
-        return [_read_trace(file) for file in files]
-    clocks = [kineto.clock(file) for file in files]
-    first_ns, last_ns = chosen.window_ns(min((c.first_ns + c.base_ns for c in clocks if c), default=0))
-    bases_ns = [clock.base_ns if clock else 0 for clock in clocks]
-    return [
-        kineto.read(file, (first_ns - base_ns, last_ns - base_ns))
-        for file, base_ns in zip(files, bases_ns, strict=True)
-    ]
-
-
-def _read_trace(file: Path) -> Part:
-    try:
-        return cached_part(file, kineto.read)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _trace_files(folder: Path) -> list[Path]:
-    files = sorted((p for p in folder.iterdir() if p.is_file() and p.name.endswith(TRACE_SUFFIXES)), key=_natural)
-    if not files:
-        raise InputError(f"{folder} holds neither a {MANIFEST} nor traces ({', '.join(TRACE_SUFFIXES)})")
-    return files
-
-
-def _natural(path: Path) -> list:
-    """rank-10 after rank-9."""
-    return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", path.name)]
-
-
-def _ranks(files: list[Path], parts: list[Part]) -> list[int]:
-    """Rank from the trace's distributedInfo, else a number in the file name, else the order given."""
-    ranks = _told_ranks(files, [part.info.get("rank", -1) for part in parts])
-    ranks = list(range(len(parts))) if ranks is None else ranks
-    if len(set(ranks)) < len(ranks):
-        raise InputError(f"{files[0]} and others say they are the same rank: give one trace a rank")
-    return ranks
-
-
-def _told_ranks(files: list[Path], said: list[int]) -> list[int] | None:
-    """What the traces say (-1: nothing) where that tells all apart, else numbers in the file names, else None."""
-    if min(said, default=0) >= 0 and len(set(said)) == len(said):
-        return said
-    named = [re.search(r"rank[-_]?(\d+)", path.name) for path in files]
-    return [int(match.group(1)) for match in named] if all(named) else None
+def _run(path: Path, parts: list[Part], **fields: object) -> Run:
+    merged = merge(parts) if parts else Part()
+    tables = {name: getattr(merged, name) for name in TABLES}
+    return Run(path=path, **tables, parts=[part.info for part in parts], notes=list(merged.notes), **fields)
 
 
 def _promised(infos: list[dict]) -> Ceilings | None:
@@ -186,12 +171,3 @@ def _promised(infos: list[dict]) -> Ceilings | None:
         return None
     model, memory_bytes = kinds.pop()
     return promised(model, memory_bytes=memory_bytes)
-
-
-def _missing_ranks(infos: list[dict]) -> list[str]:
-    world_size = max((info.get("world_size") or 0 for info in infos), default=0)
-    missing = sorted(set(range(world_size)) - {info["rank"] for info in infos})
-    if not missing:
-        return []
-    shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
-    return [f"{len(missing)} of {world_size} ranks are not here ({shown}): waits on them cannot be told from transfers"]

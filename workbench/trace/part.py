@@ -7,8 +7,21 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from workbench.trace.memory_table import empty_memory
-from workbench.trace.schema import OPERATOR_COLUMNS, empty_events, empty_operators, empty_splits, empty_traffic
+from workbench.trace.schema import (
+    OPERATOR_COLUMNS,
+    empty_dependencies,
+    empty_events,
+    empty_operators,
+    empty_splits,
+    empty_stacks,
+    empty_traffic,
+)
 
+# What a Part and a Run hold, each made by the function when it is empty.
+TABLES = {
+    "events": empty_events, "operators": empty_operators, "traffic": empty_traffic, "splits": empty_splits,
+    "memory": empty_memory, "stacks": empty_stacks, "dependencies": empty_dependencies,
+}  # fmt: skip
 _REFERENCES = ("event_id", "parent_id", "launch_id")
 
 
@@ -17,7 +30,7 @@ class Part:
     """Tables of one file, with keys counted from 0, and what the file says about itself.
 
     `info` keys that others rely on: rank (int, -1 unknown), world_size, backend, devices (list of
-    {"name": "cuda:0", "model": "Tesla V100-SXM2-32GB", ...}), file.
+    {"name": "cuda:0", "model": "Tesla V100-SXM2-32GB", ...}), file, clock (unix, relative, or order: no times at all).
     """
 
     events: pd.DataFrame = field(default_factory=empty_events)
@@ -25,6 +38,8 @@ class Part:
     traffic: pd.DataFrame = field(default_factory=empty_traffic)
     splits: pd.DataFrame = field(default_factory=empty_splits)
     memory: pd.DataFrame = field(default_factory=empty_memory)
+    stacks: pd.DataFrame = field(default_factory=empty_stacks)
+    dependencies: pd.DataFrame = field(default_factory=empty_dependencies)
     info: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -34,7 +49,7 @@ def merge(parts: list[Part]) -> Part:
     if len(parts) == 1:
         return parts[0]
     merged = Part(notes=[note for part in parts for note in part.notes])
-    events, traffic, splits, memory, offset, recordings = [], [], [], [], 0, 0
+    events, traffic, splits, memory, dependencies, offset, recordings = [], [], [], [], [], 0, 0
     operators = pd.concat([part.operators for part in parts], ignore_index=True)
     codes, distinct = pd.factorize(pd.MultiIndex.from_frame(operators))
     merged.operators = distinct.to_frame(index=False, name=list(OPERATOR_COLUMNS))
@@ -54,10 +69,12 @@ def merge(parts: list[Part]) -> Part:
         traffic.append(part.traffic.assign(event_id=part.traffic["event_id"] + offset))
         splits.append(part.splits.assign(event_id=part.splits["event_id"] + offset))
         memory.append(_shifted_memory(part.memory, offset, recordings))
+        dependencies.append(part.dependencies + offset)
         recordings += part.memory["recording"].nunique()
         offset += int(part.events["event_id"].max()) + 1 if len(part.events) else 0
     merged.events, merged.traffic = _concat(events), _concat(traffic)
-    merged.splits, merged.memory = _concat(splits), _concat(memory)
+    merged.splits, merged.memory, merged.dependencies = _concat(splits), _concat(memory), _concat(dependencies)
+    merged.stacks = _concat([part.stacks for part in parts])
     return merged
 
 

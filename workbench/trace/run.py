@@ -10,7 +10,14 @@ import pandas as pd
 from workbench.machine.ceilings import Ceilings
 from workbench.trace import streams
 from workbench.trace.memory_table import empty_memory
-from workbench.trace.schema import empty_events, empty_operators, empty_splits, empty_traffic
+from workbench.trace.schema import (
+    empty_dependencies,
+    empty_events,
+    empty_operators,
+    empty_splits,
+    empty_stacks,
+    empty_traffic,
+)
 from workbench.units import format_ns
 
 
@@ -29,6 +36,8 @@ class Run:
     splits: pd.DataFrame = field(default_factory=empty_splits)
     memory: pd.DataFrame = field(default_factory=empty_memory)
     operators: pd.DataFrame = field(default_factory=empty_operators)
+    stacks: pd.DataFrame = field(default_factory=empty_stacks)
+    dependencies: pd.DataFrame = field(default_factory=empty_dependencies)
     manifest: dict = field(default_factory=dict)
     ceilings: Ceilings | None = None
     parts: list[dict] = field(default_factory=list)
@@ -44,6 +53,11 @@ class Run:
     def ranks(self) -> list[int]:
         """Ranks that have events, sorted."""
         return sorted(int(rank) for rank in self.events["rank"].unique())
+
+    @property
+    def timed(self) -> bool:
+        """Whether the events have times; an execution trace by itself has only their order."""
+        return all(part.get("clock") != "order" for part in self.parts)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -66,7 +80,8 @@ class Run:
         if len(events):
             span_ns = int((events["start_ns"] + events["duration_ns"]).max() - events["start_ns"].min())
         status = self.manifest.get("status", "trace")
-        return f"Run {self.name} ({status}): {len(events):,} events, {len(self.ranks)} ranks, {format_ns(span_ns)}"
+        lasting = format_ns(span_ns) if self.timed else "in order, without times"
+        return f"Run {self.name} ({status}): {len(events):,} events, {len(self.ranks)} ranks, {lasting}"
 
     def _repr_html_(self) -> str:
         config = json.dumps(self.manifest.get("config", {}), indent=1, default=str)

@@ -43,6 +43,7 @@ EVENT_COLUMNS: dict[str, tuple[str, object, str]] = {
     "process_group": ("category", "", "name of the collective's process group"),
     "sequence": ("int64", -1, "number that the process group gives the collective, -1 unknown"),
     "operator_id": ("int32", -1, "row of the run's operators table: name, shapes, dtypes, concrete inputs"),
+    "record_function_id": ("int64", -1, "id that profiler and execution trace give the same call, -1 unknown"),
     "cpu_ns": ("float64", np.nan, "CPU time of the thread that did it, NaN where not counted"),
     "trace": ("category", "", "trace id of the distributed request, 32 hexadecimal digits"),
     "span_id": ("uint64", 0, "id of this span in its trace, 0 for none"),
@@ -57,6 +58,12 @@ TRAFFIC_COLUMNS: dict[str, str] = {
 
 # One row an event of an all-to-all whose splits are known; entry i of a list is for the i-th rank of its process group.
 SPLIT_COLUMNS = ("event_id", "sent_bytes", "received_bytes")
+
+# One row a distinct sampled call stack: "outer;...;inner", and how often or long it was seen, in samples, ns or bytes.
+STACK_COLUMNS: dict[str, str] = {"process": "str", "stack": "str", "weight": "float64", "unit": "str"}
+
+# One row an event and another one that has to end first, of traces that record it.
+DEPENDENCY_COLUMNS: dict[str, str] = {"event_id": "int64", "depends_on": "int64"}
 
 # One row a distinct call signature; the three last columns are compact JSON text, "" where not recorded.
 OPERATOR_COLUMNS = ("name", "input_dims", "input_types", "concrete_inputs")
@@ -194,3 +201,13 @@ def splits_frame(event_ids: Sequence[int], sent: Sequence[Sequence], received: S
 def empty_splits() -> pd.DataFrame:
     """A splits table without rows."""
     return splits_frame([], [], [])
+
+
+def empty_stacks() -> pd.DataFrame:
+    """A stacks table without rows."""
+    return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in STACK_COLUMNS.items()})
+
+
+def empty_dependencies() -> pd.DataFrame:
+    """A table of dependencies without rows."""
+    return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in DEPENDENCY_COLUMNS.items()})

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analyses.core.rows import of_category, recorded, tagged
+from workbench.trace.clocks import SYNCHRONISING, clock_offsets
 from workbench.trace.run import Run
 
 SEEN_BY = {
@@ -18,10 +19,6 @@ SEEN_BY = {
     "gloo": "gloo's own annotations, which last until the data are there",
     "spans": "the recorder's spans, since no profiler saw a transfer",
 }
-# All ranks leave these together, within the last hop: their ends can align clocks.
-SYNCHRONISING = ("all_reduce", "all_to_all", "all_gather", "reduce_scatter", "barrier")
-# Fewer collectives than this say too little about a clock.
-ALIGNING_COLLECTIVES = 3
 # A device's communication kernel whose name and launch tell no type; a size that nothing tells.
 UNKNOWN = "unknown"
 # Where the sizes of a recorder's spans are from; the others' sources are BYTES_SOURCES.
@@ -61,8 +58,10 @@ def collectives(run: Run) -> Collectives | None:
     here = calls.groupby("match")["process"].transform("nunique")
     calls["complete"] = complete = (here == calls["group_size"]) & (here > 1)
     calls = _with_splits(run, calls)
-    offset_ns, residual_ns = _clock_offsets(calls, one_clock=_on_one_host(run))
-    start_ns = calls["start_ns"] - calls["process"].map(offset_ns).astype("int64")
+    together = calls[calls["complete"] & calls["collective"].isin(SYNCHRONISING)]
+    ends = together[["process", "match"]].assign(end_ns=together["start_ns"] + together["duration_ns"])
+    offset_ns, residual_ns = clock_offsets(ends, one_clock=_on_one_host(run))
+    start_ns = calls["start_ns"] - calls["process"].map(offset_ns).fillna(0).astype("int64")
     by_match, over_ranks = start_ns.groupby(calls["match"]), calls.groupby("match")
     calls["message_bytes"] = calls["message_bytes"].mask(complete, over_ranks["message_bytes"].transform("max"))
     calls["transfer_ns"] = over_ranks["duration_ns"].transform("min").where(complete)
@@ -152,23 +151,3 @@ def _with_splits(run: Run, calls: pd.DataFrame) -> pd.DataFrame:
 def _on_one_host(run: Run) -> bool:
     hosts = {part.get("host") for part in run.parts}
     return len(hosts) == 1 and None not in hosts
-
-
-def _clock_offsets(calls: pd.DataFrame, one_clock: bool) -> tuple[pd.Series, float]:
-    """ns by which each process's clock is ahead, and the residual; zero where clocks agree as well as the ends do."""
-    processes = calls["process"].unique()
-    zero = pd.Series(0.0, index=processes)
-    together = calls[calls["complete"] & calls["collective"].isin(SYNCHRONISING)]
-    if len(together) == 0:
-        return zero, np.nan
-    ends = together["start_ns"] + together["duration_ns"]
-    # Integers until the differences are small: Unix time in ns does not fit a float.
-    first = ends.groupby(together["match"]).transform("min")
-    ahead = ends - first
-    ahead = ahead - ahead.groupby(together["match"]).transform("median")
-    offset_ns = ahead.groupby(together["process"]).median().reindex(processes, fill_value=0.0)
-    spread_ns = (ahead - together["process"].map(offset_ns)).abs().quantile(0.95)
-    enough = together["match"].nunique() >= ALIGNING_COLLECTIVES
-    if one_clock or not enough or offset_ns.abs().max() <= spread_ns:
-        return zero, float(ahead.abs().quantile(0.95))
-    return offset_ns.round(), float(spread_ns)

@@ -12,6 +12,10 @@ from workbench.metrics import define
 from workbench.units import format_value
 
 _NOT_APPLICABLE = "not applicable:"
+WITHOUT_TIMES = (
+    "an execution trace has no times, only an order: load the profile of the same run, and give this to it "
+    "(--execution-trace)"
+)
 
 
 @dataclass

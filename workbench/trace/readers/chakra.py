@@ -18,7 +18,7 @@ from workbench.trace.part import Part
 from workbench.trace.readers.columns import MISSING_NS, integer, nanoseconds
 from workbench.trace.readers.documents import Int64, decode, expanded, values
 from workbench.trace.readers.kinds import meaning
-from workbench.trace.schema import events_frame
+from workbench.trace.schema import DEPENDENCY_COLUMNS, events_frame
 
 WHAT = "a Chakra execution trace as JSON (workload_graph, or the output of chakra_jsonizer)"
 
@@ -98,7 +98,7 @@ class _Node(NamedTuple):
 
 
 def read(path: Path) -> Part:
-    """Nodes as events, lane and device by `is_cpu_op`; `info["dependencies"]` is a table event_id, depends_on.
+    """Nodes as events, lane and device by `is_cpu_op`, and their dependencies.
 
     `source` is modelled where the starts are. InputError when the file is no Chakra trace.
     """
@@ -119,9 +119,11 @@ def read(path: Path) -> Part:
     edges = [(row, before) for row, rows in enumerate(known) for before in rows]
     info = {
         "file": str(path), "rank": -1, "world_size": None, "backend": None, "devices": [], "process_groups": [],
-        "clock": "relative", "dependencies": pd.DataFrame(edges, columns=["event_id", "depends_on"], dtype="int64"),
+        "clock": "relative",
     }  # fmt: skip
-    return Part(events=events_frame(events), info=info, notes=[f"{path.name}: {note}" for note in notes + time_notes])
+    dependencies = pd.DataFrame(edges, columns=list(DEPENDENCY_COLUMNS), dtype="int64")
+    notes = [f"{path.name}: {note}" for note in notes + time_notes]
+    return Part(events=events_frame(events), dependencies=dependencies, info=info, notes=notes)
 
 
 def _nodes(text: bytes, where: str) -> tuple[list[_Node], list[str]]:

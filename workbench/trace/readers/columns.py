@@ -25,6 +25,7 @@ class Args(msgspec.Struct, frozen=True, gc=False):
     concrete_inputs: msgspec.Raw = msgspec.field(name="Concrete Inputs", default=_NONE)
     old_input_dims: msgspec.Raw = msgspec.field(name="Input dims", default=_NONE)
     correlation: Any = -1
+    record_function_id: Any = msgspec.field(name="Record function id", default=-1)
     stream: Any = None
     bytes: Any = None
     size: Any = None  # MTIA's word for bytes
@@ -104,11 +105,11 @@ class Columns:
     """Rows of complete events in file order (events written as begin and end come last).
 
     After `finish`: `names`, `tracks` (category, pid, tid) and `operators` (see `call_signature`) map values to codes;
-    `name`, `track`, `operator` [n] hold the codes (operator -1 for none); `start_ns`, `duration_ns`, `correlation` [n]
-    are int64. `streams[track]` is a device track's stream if its events name one, `moved` is (row, bytes, direction) of
-    copies and fills, `collectives` (row, arguments) of events that describe a collective; `memory` [m] the
-    changes of memory, at `memory_ns` [m]. `found` counts the events, also those outside `between_ns` (on the trace's
-    own clock), of which nothing else is kept.
+    `name`, `track`, `operator` [n] hold the codes (operator -1 for none); `start_ns`, `duration_ns`, `correlation`,
+    `record_function_id` [n] are int64. `streams[track]` is a device track's stream if its events name one, `moved` is
+    (row, bytes, direction) of copies and fills, `collectives` (row, arguments) of events that describe a collective;
+    `memory` [m] the changes of memory, at `memory_ns` [m]. `found` counts the events, also those outside `between_ns`
+    (on the trace's own clock), of which nothing else is kept.
     """
 
     def __init__(self, between_ns: tuple[int, int] | None = None) -> None:
@@ -145,12 +146,13 @@ class Columns:
             ends_ns = nanoseconds([end for _, end in self._paired])
             durations_ns = np.where(ends_ns == MISSING_NS, MISSING_NS, ends_ns - starts_ns)
             self._append([event for event, _ in self._paired], starts_ns, durations_ns)
-        dtypes = (np.int32, np.int32, np.int32, np.int64, np.int64, np.int64)
+        dtypes = (np.int32, np.int32, np.int32, np.int64, np.int64, np.int64, np.int64)
         joined = [
             np.concatenate([np.empty(0, dtype), *(chunk[column] for chunk in self._chunks)])
             for column, dtype in enumerate(dtypes)
         ]
-        self.name, self.track, self.operator, self.start_ns, self.duration_ns, self.correlation = joined
+        self.name, self.track, self.operator, self.start_ns, self.duration_ns = joined[:5]
+        self.correlation, self.record_function_id = joined[5:]
         self._chunks.clear()
         self.memory_ns = np.concatenate([np.empty(0, np.int64), *self._memory_ns])
 
@@ -193,8 +195,9 @@ class Columns:
         if len(self.tracks) > len(self.streams):
             codes, first_rows = np.unique(track, return_index=True)
             self.streams += [args[row].stream for row in first_rows[codes >= len(self.streams)]]
-        operator, correlation = self._operators(names, args), _integers([a.correlation for a in args])
-        self._chunks.append((self.names.encode(names), track, operator, starts_ns, durations_ns, correlation))
+        codes = self.names.encode(names), track, self._operators(names, args)
+        ids = _integers([a.correlation for a in args]), _integers([a.record_function_id for a in args])
+        self._chunks.append((*codes, starts_ns, durations_ns, *ids))
         for row, a in enumerate(args, self._rows):
             if a.bytes is not None or a.size is not None:
                 self.moved.append((row, a.size if a.bytes is None else a.bytes, a.direction))

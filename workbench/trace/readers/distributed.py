@@ -5,10 +5,13 @@ may lie on another lane or in another process, and children may overlap, so that
 children.
 """
 
+import re
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from workbench.trace.part import Part
 from workbench.trace.schema import events_frame
@@ -18,6 +21,7 @@ UNKNOWN_SERVICE = "unknown_service"  # OpenTelemetry's word where nobody named t
 _CALLING = ("client", "producer")
 _REMOTE = ("rpc.", "http.", "messaging.")
 _DATABASE = "db."
+_HEXADECIMAL = re.compile("[0-9a-fA-F]+")
 
 
 class Span(NamedTuple):
@@ -52,10 +56,40 @@ def span_part(path: Path, spans: list[Span], notes: list[str]) -> Part:
         "lane": [_lane(span, step_of) for span in kept],
         "step": [step_of[span.trace] for span in kept],
         "kind": [_kind(span) for span in kept], "tags": ["error" if span.failed else "" for span in kept],
+        "trace": [_hexadecimal(span.trace, 32) for span in kept],
+        "span_id": np.array([_span_id(span.id) for span in kept], dtype=np.uint64),
+        "parent_span_id": np.array([_span_id(span.parent[1]) if span.parent else 0 for span in kept], dtype=np.uint64),
     }  # fmt: skip
     info = {"file": str(path), "rank": -1, "world_size": None, "backend": None, "devices": [], "process_groups": [],
             "clock": "unix", "traces": len(step_of)}  # fmt: skip
     return Part(events=events_frame(events), info=info, notes=[f"{path.name}: {note}" for note in notes])
+
+
+def joined(events: pd.DataFrame) -> pd.DataFrame:
+    """The spans of several files, merged: traces numbered anew over all of them, and parents in other files found."""
+    first_ns = events.groupby("trace", observed=True)["start_ns"].min().sort_values(kind="stable")
+    number = pd.Series(np.arange(len(first_ns)), index=first_ns.index.astype(str))
+    ids = pd.MultiIndex.from_arrays([events["trace"].astype(str), events["span_id"]])
+    row_of = pd.Series(np.arange(len(events)), index=ids)
+    row_of = row_of[~row_of.index.duplicated()]
+    named = pd.MultiIndex.from_arrays([events["trace"].astype(str), events["parent_span_id"]])
+    parents = row_of.reindex(named).fillna(-1).to_numpy(dtype=np.int64)
+    parents = np.where(events["parent_span_id"] > 0, parents, -1)
+    own = events["parent_id"].to_numpy()
+    parents = _without_circles(np.where(own >= 0, own, parents))[0]
+    return events.assign(step=number[events["trace"].astype(str)].to_numpy(), parent_id=parents)
+
+
+def _span_id(written: str) -> int:
+    """The id as a number; 0 for none."""
+    return int(_hexadecimal(written, 16), 16) if written else 0
+
+
+def _hexadecimal(written: str, digits: int) -> str:
+    """An id in so many hexadecimal digits: as it is, or of its text, where somebody made up ids of their own."""
+    if _HEXADECIMAL.fullmatch(written) and len(written) <= digits:
+        return written.lower().zfill(digits)
+    return blake2b(written.encode("utf-8", "replace"), digest_size=digits // 2).hexdigest()
 
 
 def _numbered(spans: list[Span]) -> dict[str, int]:
@@ -88,13 +122,17 @@ def _parents(spans: list[Span]) -> tuple[np.ndarray, int, int]:
         row_of.setdefault((span.trace, span.id), row)
     parents = np.array([row_of.get(span.parent, -1) for span in spans], dtype=np.int64)
     missing = sum(span.parent is not None and span.parent not in row_of for span in spans)
+    parents, circular = _without_circles(parents)
+    return parents, int(missing), circular
+
+
+def _without_circles(parents: np.ndarray) -> tuple[np.ndarray, int]:
+    """Rows of the parents [n], -1 for what goes round in a circle, and how many do."""
     # Whoever still has an ancestor after as many generations as there are spans goes round in a circle.
     above = parents.copy()
-    for _ in range(len(spans).bit_length()):
+    for _ in range(len(parents).bit_length()):
         above = np.where(above >= 0, above[above], -1)
-    circular = above >= 0
-    parents[circular] = -1
-    return parents, int(missing), int(circular.sum())
+    return np.where(above >= 0, -1, parents), int((above >= 0).sum())
 
 
 def _counted(count: int, text: str) -> list[str]:

@@ -15,6 +15,7 @@ from workbench.costs.collectives import collective_of, message_bytes, uneven_byt
 from workbench.trace.readers.columns import integer
 from workbench.trace.readers.execution_nodes import Node, Operand
 from workbench.trace.readers.execution_operands import total_bytes
+from workbench.trace.readers.messages import Splits, splits_of, whole_numbers
 
 _INIT = "process_group:init"
 _ARGUMENTS = re.compile(r"[^(]*\((.*?)\) ?->", re.DOTALL)
@@ -24,7 +25,7 @@ class Collective(NamedTuple):
     """What a node says: `process_group` as the trace names it, `rank` in it (of an all-to-all the own one, else of the
     root or peer), splits in rows of dimension 0.
 
-    "" or -1 where unknown, None for a split that was not given (then it is even).
+    "" or -1 where unknown; a split is empty where it is even, and None where it was not given, or shortened.
     """
 
     collective: str
@@ -49,15 +50,20 @@ class Collective(NamedTuple):
             return math.nan
         return message_bytes(self.collective, self.in_bytes, self.out_bytes, max(self.group_size, 1))
 
+    @property
+    def splits(self) -> Splits | None:
+        """What an all-to-all sends to and receives from each rank; None where that is not known."""
+        if self.collective != "all_to_all":
+            return None
+        return splits_of(self.in_split, self.out_split, self.in_bytes, self.out_bytes, self.group_size)
+
     def size_bytes(self, own_rank: int = -1) -> float:
         """Message size by SIZE_MEANING, that of uneven splits included; `own_rank` stands in for an unknown rank."""
         if not self.uneven:
             return self.even_bytes
-        sent, received = _parts(self.in_split, self.in_bytes), _parts(self.out_split, self.out_bytes)
-        sent, received = sent or _even_parts(received, self.in_bytes), received or _even_parts(sent, self.out_bytes)
-        rank = self.rank if self.rank >= 0 else own_rank
-        known = len(sent) == len(received) and 0 <= rank < len(sent)
-        return uneven_bytes(sent, received, rank) if known else math.nan
+        splits, rank = self.splits, self.rank if self.rank >= 0 else own_rank
+        known = splits is not None and 0 <= rank < len(splits.sent_bytes)
+        return uneven_bytes(*splits, rank) if known else math.nan
 
 
 def process_groups(nodes: Iterable[Node]) -> list[dict[str, Any]]:
@@ -100,8 +106,8 @@ def _recorded(node: Node, groups: list[dict[str, Any]]) -> Collective | None:
     if found is None:  # a wait, the start or end of a coalesced group...
         return None
     group = str(attributes.get("pg_name", group[0] if isinstance(group, list) and group else group))
-    in_split = _split(attributes.get("in_split_size", in_split))
-    out_split = _split(attributes.get("out_split_size", out_split))
+    in_split = whole_numbers(attributes.get("in_split_size", in_split))
+    out_split = whole_numbers(attributes.get("out_split_size", out_split))
     sizes = (attributes.get("pg_size"), _listed_size(group, groups), size, len(in_split or out_split or ()))
     return Collective(
         found, group, next((n for n in map(integer, sizes) if n > 0), -1), integer(rank),
@@ -118,7 +124,7 @@ def _called(node: Node) -> Collective | None:
     inputs = [
         operand for name, operand in named.items() if name.startswith(("input", "tensor")) and "split" not in name
     ]
-    in_split, out_split = (_split(_value(named.get(f"{side}_split_sizes"))) for side in ("input", "output"))
+    in_split, out_split = (whole_numbers(_value(named.get(f"{side}_split_sizes"))) for side in ("input", "output"))
     size = len(in_split or out_split or ()) or -1
     return Collective(found, "", size, -1, total_bytes(inputs), total_bytes(outputs), in_split, out_split)
 
@@ -131,7 +137,7 @@ def _argument_names(op_schema: str) -> list[str]:
 
 
 def _process_group(entry: dict[str, Any]) -> dict[str, Any]:
-    ranks = entry.get("ranks") if isinstance(entry.get("ranks"), list) else []
+    ranks = list(whole_numbers(entry.get("ranks")) or ())
     return {
         "name": str(entry.get("pg_name", "")),
         "description": str(entry.get("pg_desc", "")),
@@ -148,23 +154,3 @@ def _listed_size(group: str, groups: list[dict[str, Any]]) -> int:
 
 def _value(operand: Operand | None) -> Any:
     return None if operand is None else operand.value
-
-
-def _split(value: Any) -> tuple[int, ...] | None:
-    """A split as a list, or as its text in an attribute; None where there is none, or the writer shortened it."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    whole = isinstance(value, list) and all(type(rows) is int and 0 <= rows < 2**63 for rows in value)
-    return tuple(value) if whole and value else None
-
-
-def _parts(split: tuple[int, ...] | None, size_bytes: int) -> list[float]:
-    """Bytes for each rank."""
-    return [rows / max(sum(split), 1) * size_bytes for rows in split] if split else []
-
-
-def _even_parts(other: list[float], size_bytes: int) -> list[float]:
-    return [size_bytes / len(other)] * len(other)

@@ -39,13 +39,11 @@ _UNIX_SINCE_NS, _BEYOND_NS = 10**18, 2**61
 class Execution:
     """What an execution trace knows beyond its events; `event_id` is the row of the events table.
 
-    `nodes` [event_id]: node_id (as in the file), record_function_id (the profiler's id of the same call, -1 unknown).
     `collectives` by event_id. `tensors`: event_id, role (input, output), and the fields of `TensorUse`: who writes a
     storage_id and who reads it next depend on one another.
     """
 
     schema: str
-    nodes: pd.DataFrame
     collectives: dict[int, Collective]
     tensors: pd.DataFrame
 
@@ -74,7 +72,7 @@ def read(path: Path) -> Part:
     events = _events(calls, found) | {"operator_id": operator_ids, "start_ns": start_ns, "duration_ns": duration_ns}
     info = {
         "file": str(path), "rank": -1, "world_size": None, "backend": None, "devices": [], "process_groups": groups,
-        "clock": clock, "execution": Execution(document.schema, _nodes(calls), found, _tensors(calls)),
+        "clock": clock, "execution": Execution(document.schema, found, _tensors(calls)),
     }  # fmt: skip
     notes = [f"{path.name}: {note}" for note in notes + time_notes]
     return Part(events=events_frame(events), operators=operators, info=info, notes=notes)
@@ -102,6 +100,7 @@ def _events(calls: list[Node], found: dict[int, Collective]) -> dict[str, object
     places = [_place(call, category) for call, category in zip(calls, categories, strict=True)]
     return {
         "parent_id": parents, "step": _steps(calls),
+        "record_function_id": [call.record_function_id for call in calls],
         "name": [call.name for call in calls],
         "device": [device for device, _ in places], "lane": [lane for _, lane in places],
         "kind": [words.kind for words in meanings], "phase": pd.Categorical.from_codes(phases, _PHASES),
@@ -170,15 +169,8 @@ def _operators(calls: list[Node]) -> tuple[np.ndarray, pd.DataFrame]:
     """Row of the operators table for each call [n], -1 without operands, and that table."""
     codes = Codes()
     ids = [codes[signature(call)] if call.inputs else -1 for call in calls]
-    table = pd.DataFrame(list(codes), columns=list(OPERATOR_COLUMNS), dtype="object") if codes else empty_operators()
+    table = pd.DataFrame(list(codes), columns=list(OPERATOR_COLUMNS), dtype="str") if codes else empty_operators()
     return np.array(ids, dtype=np.int32), table
-
-
-def _nodes(calls: list[Node]) -> pd.DataFrame:
-    return pd.DataFrame({
-        "node_id": np.array([call.id for call in calls], dtype=np.int64),
-        "record_function_id": np.array([call.record_function_id for call in calls], dtype=np.int64),
-    })  # fmt: skip
 
 
 def _tensors(calls: list[Node]) -> pd.DataFrame:
@@ -188,5 +180,12 @@ def _tensors(calls: list[Node]) -> pd.DataFrame:
         for role, operands in (("input", call.inputs), ("output", call.outputs))
         for tensor in tensors(operands)
     ]
+    if not rows:
+        return empty_tensors()
     frame = pd.DataFrame(rows, columns=["event_id", "role", *TensorUse._fields])
     return frame.astype(dict.fromkeys(("role", "device", "dtype"), "category"))
+
+
+def empty_tensors() -> pd.DataFrame:
+    """The tensors of an execution trace that uses none."""
+    return pd.DataFrame(columns=["event_id", "role", *TensorUse._fields])

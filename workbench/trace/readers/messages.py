@@ -67,7 +67,7 @@ def described(args: CollectiveArgs) -> Message:
     splits = None
     if collective == "all_to_all":
         rows = whole_numbers(args.in_split), whole_numbers(args.out_split)
-        splits = _splits(*rows, in_bytes, out_bytes, group_size)
+        splits = splits_of(*rows, in_bytes, out_bytes, group_size)
     process_group = "" if args.process_group is None else str(args.process_group)
     sequence = max(integer(args.sequence), -1)
     return Message(collective, group_size, size_bytes, process_group, sequence, splits)
@@ -93,7 +93,7 @@ def called(collective: str, signature: tuple[str, str, str, str], group_size: in
     splits = None
     if name == _SPLIT_CALL and len(sizes) == 2:
         rows = (whole_numbers(call.value(position)) for position in (_IN_SPLIT, _OUT_SPLIT))
-        splits = _splits(*rows, in_bytes, out_bytes, group_size)
+        splits = splits_of(*rows, in_bytes, out_bytes, group_size)
     return Message(collective, group_size, _size(collective, in_bytes, out_bytes, group_size), splits=splits)
 
 
@@ -159,14 +159,14 @@ def whole_numbers(value: Any) -> tuple[int, ...] | None:
     return tuple(value) if whole else None
 
 
-def _splits(
+def splits_of(
     in_split: tuple[int, ...] | None,
     out_split: tuple[int, ...] | None,
     in_bytes: float,
     out_bytes: float,
     group_size: int,
 ) -> Splits | None:
-    """None where it is not known; an empty split is even."""
+    """From rows for each rank and the bytes of both buffers; None where one is not known; an empty split is even."""
     if in_split is None or out_split is None or not (in_bytes >= 0 and out_bytes >= 0):
         return None
     ranks = group_size if group_size > 0 else max(len(in_split), len(out_split))

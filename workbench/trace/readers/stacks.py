@@ -1,7 +1,7 @@
 """Sampled call stacks -> Part: collapsed text ("a;b;c 12", py-spy's raw format) and speedscope's JSON.
 
-The Part has no events: `info["stacks"]` is a table stack ("outer;...;inner"), weight, unit - one row a distinct stack.
-Times are in ns and sizes in bytes; what only counts samples has the unit "samples".
+The Part has no events, but a table of stacks. Times are in ns and sizes in bytes; what only counts samples has the unit
+"samples". The process is what the file is called, up to the first dot.
 """
 
 import re
@@ -14,6 +14,7 @@ import pandas as pd
 from workbench.errors import InputError
 from workbench.trace.part import Part
 from workbench.trace.readers.documents import decode, expanded
+from workbench.trace.schema import STACK_COLUMNS
 
 COLLAPSED = "collapsed stacks, a line each: frames joined by ';', a space and a number (py-spy record --format raw)"
 SPEEDSCOPE = "a speedscope profile (py-spy record --format speedscope)"
@@ -196,7 +197,8 @@ def _frame_text(frame: Frame) -> str:
 
 
 def _part(path: Path, weights: dict[tuple[str, str], float], notes: list[str]) -> Part:
-    rows = [(stack, weight, unit) for (stack, unit), weight in weights.items()]
-    stacks = pd.DataFrame(rows, columns=["stack", "weight", "unit"]).astype({"weight": "float64"})
-    notes = [f"{path.name}: {note}" for note in notes]
-    return Part(info={"file": str(path), "rank": -1, "world_size": None, "devices": [], "stacks": stacks}, notes=notes)
+    process = path.name.partition(".")[0]
+    rows = [(process, stack, weight, unit) for (stack, unit), weight in weights.items()]
+    stacks = pd.DataFrame(rows, columns=list(STACK_COLUMNS)).astype(STACK_COLUMNS)
+    info = {"file": str(path), "rank": -1, "world_size": None, "backend": None, "devices": [], "process_groups": []}
+    return Part(stacks=stacks, info=info, notes=[f"{path.name}: {note}" for note in notes])

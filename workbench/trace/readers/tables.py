@@ -59,7 +59,8 @@ class Tables:
             "name": pd.Categorical.from_codes(columns.name, self._names),
             "kind": pd.Categorical.from_codes(self.kind, KINDS),
             "phase": pd.Categorical.from_codes(self.phase, _PHASES),
-            "operator_id": columns.operator, **self._communication.columns(self._rows_of(DEVICE_CATEGORIES)),
+            "operator_id": columns.operator, "record_function_id": columns.record_function_id,
+            **self._communication.columns(self._rows_of(DEVICE_CATEGORIES)),
         }  # fmt: skip
 
     def operators(self) -> pd.DataFrame:
