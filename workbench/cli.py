@@ -31,6 +31,14 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+class Role(StrEnum):
+    """What `serve` does."""
+
+    PREPARE = "prepare"
+    MAIN = "main"
+    SHARD = "shard"
+
+
 class Target(StrEnum):
     """What `export` writes."""
 
@@ -101,6 +109,32 @@ def run(
     path = _start(workload, preset, settings, traces, not no_ceilings, py_spy)
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank runs this command
         sys.stdout.write(f"{path}\n")
+
+
+@app.command()
+def serve(
+    role: Annotated[Role, typer.Argument(help="prepare: write model and plan; main, shard: serve them.")],
+    shard: Annotated[str, typer.Argument(help="Which sparse shard of the plan.")] = "",
+    model: Annotated[Path, typer.Option(help="Folder of the exported model.")] = Path("model"),
+    plan: Annotated[Path, typer.Option(help="File that says which rows lie where, and who listens where.")] = Path(
+        "plan.json"
+    ),
+    replica: Annotated[int, typer.Option(min=0, help="Which replica of the sparse shard.")] = 0,
+    settings: Settings = None,
+    traces: Annotated[Path | None, typer.Option(help="Record into this folder.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="The run that this server's part belongs to.")] = None,
+) -> None:
+    """Run one server of a distributed inference deployment until it is told to stop (SIGTERM; SIGHUP reloads)."""
+    from workbench.settings import configure, split_assignments
+    from workbench.workloads.inference.config import Config, ServerConfig
+    from workbench.workloads.inference.prepare import prepare
+    from workbench.workloads.inference.serve import serve as serve_role
+
+    values = split_assignments(settings or [])
+    if role is Role.PREPARE:
+        prepare(configure(Config(), values), model, plan)
+    else:
+        serve_role(role.value, model, plan, configure(ServerConfig(), values), shard, replica, traces, run_id)
 
 
 @app.command()

@@ -234,7 +234,7 @@ def _notes(linked: Linked) -> list[str]:
     ]
     if linked.places > 1:
         notes.append(
-            f"{file}: the execution trace fits the profile at {linked.places} places equally well; the first was taken: "
-            "its sizes hold for others as far as steps are alike"
+            f"{file}: the execution trace fits the profile at {linked.places} places equally well; the first was "
+            "taken: its sizes hold for others as far as steps are alike"
         )
     return notes

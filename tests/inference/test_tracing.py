@@ -1,0 +1,81 @@
+"""Trace context over processes, and CPU time over threads."""
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from workbench.trace.readers import spans
+from workbench.trace.recorder import Recorder
+from workbench.workloads.inference.tracing import Lane, LaneNames, TraceContext
+
+
+def spin(cpu_ns: int) -> None:
+    until = time.thread_time_ns() + cpu_ns
+    while time.thread_time_ns() < until:
+        pass
+
+
+def test_context_crosses_a_call():
+    context = TraceContext("a" * 32, "b" * 16, 7)
+    assert TraceContext.received(context.metadata) == context
+
+
+@pytest.mark.parametrize("traceparent", ["", "00-zz-bb-01", f"00-{'0' * 32}-{'b' * 16}-01", f"01-{'a' * 32}"])
+def test_a_malformed_context_begins_a_new_trace(traceparent):
+    context = TraceContext.received([("traceparent", traceparent), ("tracestate", "recsys-workbench=7")])
+    assert len(context.trace) == 32 and context.parent == "" and context.step == -1
+
+
+def test_cpu_time_is_that_of_the_span_it_was_spent_in(tmp_path):
+    """What the event loop did just before it handed work to a thread is not the work's, even where they overlap."""
+    recorder = Recorder(tmp_path, "main")
+    lane = Lane(recorder, "request-0", TraceContext.new(0))
+
+    def on_thread():
+        with lane.span("worker"):
+            spin(3_000_000)
+
+    async def work(pool):
+        with lane.span("handler"):
+            with lane.span("loop"):
+                spin(4_000_000)
+            await asyncio.sleep(0.01)
+            spin(2_000_000)  # in the stretch that hands the work over
+            await lane.run_on(pool, on_thread)
+
+    with ThreadPoolExecutor(1) as pool:
+        asyncio.run(lane.run(work(pool)))
+    recorder.close()
+    cpu_ns = spans.read(tmp_path / "main.spans.jsonl").events.set_index("name")["cpu_ns"]
+    assert cpu_ns["loop"] == pytest.approx(4_000_000, abs=500_000)
+    assert cpu_ns["worker"] == pytest.approx(3_000_000, abs=500_000)
+    assert cpu_ns["handler"] == pytest.approx(9_000_000, abs=1_500_000)
+
+
+def test_forked_processes_draw_span_ids_of_their_own(tmp_path):
+    def drawn(process):
+        recorder = Recorder(tmp_path, process)
+        lane = Lane(recorder, "request-0", TraceContext.new(0))
+        with lane.span("handler"):
+            pass
+        recorder.close()
+
+    child = os.fork()
+    if child == 0:
+        drawn("shard-0")
+        os._exit(0)
+    os.waitpid(child, 0)
+    drawn("main")
+    ids = {spans.read(tmp_path / f"{process}.spans.jsonl").events["span_id"][0] for process in ("shard-0", "main")}
+    assert len(ids) == 2
+
+
+def test_lanes_are_reused_by_the_lowest_number():
+    names = LaneNames()
+    with names.taken() as first, names.taken() as second:
+        assert (first, second) == ("request-0", "request-1")
+    with names.taken() as again:
+        assert again == "request-0"

@@ -1,0 +1,112 @@
+"""Every setting of the inference workload, and the presets: functions that change a few of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.errors import InputError
+from workbench.workloads.inference.models import MODELS
+from workbench.workloads.inference.strategies import STRATEGIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Settings of one server: `workbench serve main|shard --set key=value`."""
+
+    threads_per_process: int = 1  # of each operator
+    workers: int = 1  # main shard: operators that run at the same time
+    batch_items: int | None = None  # main shard: items a batch; none: a request is one batch
+    concurrency: int = 4  # main shard: requests that are worked on at the same time
+    queue: int = 32  # main shard: requests that may wait; any more are refused
+    deadline_s: float = 1.0  # of a request whose caller sets none
+    # Main shard: batches and RPCs one after the other, so that none slows another on a machine with few cores. The
+    # latency analysis puts them side by side again, as a model of a machine with a core for each.
+    uncontended: bool = False
+    drain_s: float = 5.0  # what requests under way are given when a server is told to stop
+    # A simulated network between the main and the sparse shards, in each direction.
+    network_delay_us: float = 0.0
+    network_gbit_per_s: float | None = None
+    # Mutual TLS between all processes and callers, with PEM files; none of the three: plain text.
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_authority: str | None = None
+
+    def __post_init__(self) -> None:
+        above_zero("threads_per_process", "workers", "concurrency", "deadline_s", of=self)
+        if not (self.queue >= 0 and self.drain_s >= 0 and self.network_delay_us >= 0):
+            raise InputError("settings queue, drain_s and network_delay_us must be 0 or more")
+        if self.batch_items is not None and self.batch_items < 1:
+            raise InputError(f"setting batch_items={self.batch_items}: must be 1 or more, or none")
+        if self.network_gbit_per_s is not None and not self.network_gbit_per_s > 0:
+            raise InputError(f"setting network_gbit_per_s={self.network_gbit_per_s}: must be above 0, or none")
+        files = [self.tls_certificate, self.tls_key, self.tls_authority]
+        if any(files) and not all(files):
+            raise InputError("TLS needs all of the settings tls_certificate, tls_key and tls_authority")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ServerConfig):
+    """`workbench run inference --set key=value`; an unknown key or a value that cannot work stops the run."""
+
+    # What is served
+    model: str = "drm1-mini"
+    rows_factor: float = 1.0  # rows a table, over those of the model as it is named
+    exported: str | None = None  # the folder of an exported model, instead of `model`
+    # How it is cut
+    strategy: str = "load_balanced"
+    shards: int = 2
+    replicas: int = 1  # of every sparse shard
+    shard_limit_bytes: int | None = None  # memory of a sparse shard
+    # What is asked: one request at a time, each when the one before has been answered
+    requests: int = 300
+    warmup_requests: int = 30  # before them; tagged, and left out of the results
+    items: int = 32  # a request
+    seed: int = 0
+    instrument: bool = True  # false records nothing: only to measure what recording costs
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        above_zero("rows_factor", "shards", "replicas", "requests", "items", of=self)
+        for name, known in (("model", MODELS), ("strategy", STRATEGIES)):
+            if getattr(self, name) not in known:
+                raise InputError(f"setting {name}={getattr(self, name)!r}: choose one of {', '.join(known)}")
+        if self.exported is not None and not Path(self.exported).is_dir():
+            raise InputError(f"setting exported={self.exported}: there is no such folder")
+        if self.warmup_requests < 0 or self.seed < 0:
+            raise InputError("settings warmup_requests and seed must be 0 or more")
+
+
+def above_zero(*names: str, of: object) -> None:
+    """InputError unless all these settings are."""
+    for name in names:
+        if not getattr(of, name) > 0:
+            raise InputError(f"setting {name}={getattr(of, name)}: must be above 0")
+
+
+def drm1() -> Config:
+    """DRM1 over two load-balanced shards, 300 requests one by one."""
+    return Config()
+
+
+def tiny() -> Config:
+    """Eight small tables over two shards, seconds: for tests and first looks."""
+    return Config(model="tiny", requests=40, warmup_requests=5, items=8, batch_items=4)
+
+
+def drm2() -> Config:
+    """DRM2 over two load-balanced shards."""
+    return Config(model="drm2-mini")
+
+
+def drm3() -> Config:
+    """DRM3, its giant table cut by rows over three of four shards."""
+    return Config(model="drm3-mini", strategy="net_specific", shards=4)
+
+
+def data_centre() -> Config:
+    """DRM1 behind a simulated network: 50 us each way, 25 Gbit/s."""
+    return Config(network_delay_us=50.0, network_gbit_per_s=25.0)
+
+
+PRESETS = {
+    "default": drm1, "tiny": tiny, "drm1-mini": drm1, "drm2-mini": drm2, "drm3-mini": drm3, "data-centre": data_centre,
+}  # fmt: skip

@@ -1,0 +1,37 @@
+"""Serial replay: one request at a time, the next when the last is answered - the paper's main mode.
+
+It shows what distribution itself costs, without the queues that load would add.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from workbench.workloads.inference.client import Answer, RankClient
+from workbench.workloads.inference.config import Config
+from workbench.workloads.inference.protocol.messages import Request
+from workbench.workloads.progress import ProgressLine
+
+
+async def replay(client: RankClient, requests: Iterable[Request], config: Config) -> list[Answer]:
+    """Answers to all requests but those of the warm-up, in order."""
+    answers = []
+    total = config.warmup_requests + config.requests
+    with ProgressLine() as progress:
+        for number, request in enumerate(requests):
+            warm = number < config.warmup_requests
+            answer = await client.rank(number, request, config.deadline_s, tags="warmup" if warm else "")
+            if not warm:
+                answers.append(answer)
+            done = f"request {number + 1} of {total}: {answer.latency_ns / 1e6:.2f} ms, {answer.status}"
+            progress.update(done, (number + 1) / total)
+    return answers
+
+
+def results(answers: list[Answer]) -> dict:
+    """Percentiles of the latency of answered requests, and how many ended with which status."""
+    latencies_ns = [answer.latency_ns for answer in answers if answer.status == "OK"]
+    percentiles = np.percentile(latencies_ns, [50, 90, 99]) if latencies_ns else [None] * 3
+    names = ("latency_p50_ns", "latency_p90_ns", "latency_p99_ns")
+    return dict(zip(names, percentiles, strict=True)) | {"statuses": dict(Counter(a.status for a in answers))}

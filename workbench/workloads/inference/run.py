@@ -1,0 +1,98 @@
+"""One run: export the model, start the servers, replay requests one by one, stop the servers.
+
+workbench run inference --preset tiny
+workbench run inference --set model=drm2-mini --set strategy=net_specific --set shards=4
+workbench run inference --preset data-centre --set batch_items=16
+"""
+
+import asyncio
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workbench.errors import InputError, WorkFailed
+from workbench.trace.recorder import Recorder
+from workbench.trace.rundir import RunDirectory
+from workbench.workloads.directory import create_run, write_ceilings
+from workbench.workloads.inference.client import Answer, RankClient
+from workbench.workloads.inference.config import Config
+from workbench.workloads.inference.deployment import Deployment
+from workbench.workloads.inference.manifest import describe
+from workbench.workloads.inference.models.exported import ExportedModel
+from workbench.workloads.inference.network import precise_loop
+from workbench.workloads.inference.prepare import exported_model, planned
+from workbench.workloads.inference.replay import replay, results
+from workbench.workloads.inference.requests import make_requests
+from workbench.workloads.inference.serve import tls_of
+from workbench.workloads.stacks import HostStacks
+
+_START_SECONDS = 120.0
+_ASK_SECONDS = 0.05
+
+
+def run(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: bool) -> Path:
+    """The run directory. InputError when a setting cannot work, WorkFailed when a server fails."""
+    with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
+        model = exported_model(config, Path(folder) / "model")
+        plan, lookups = planned(config, model)
+        directory = create_run("inference", preset, config, traces, **describe(config, model.config, plan, lookups))
+        with _telling(directory):
+            if ceilings:
+                write_ceilings(directory)
+            recorded = directory if config.instrument else None
+            stacks = HostStacks(directory.path / "client.stacks.txt" if py_spy else None)
+            with Deployment(model.path, plan, config, config.replicas, Path(folder), recorded) as deployment, stacks:
+                answers = _replayed(config, model, deployment, recorded)
+            with directory.editing() as manifest:
+                manifest["results"] = results(answers)
+    return directory.path
+
+
+def _replayed(
+    config: Config, model: ExportedModel, deployment: Deployment, directory: RunDirectory | None
+) -> list[Answer]:
+    """The answers to the run's requests."""
+    requests = make_requests(model.config, config.items, config.warmup_requests + config.requests, config.seed)
+
+    async def ask() -> list[Answer]:
+        with directory.recorder("client") if directory else Recorder(None) as recorder:
+            client = RankClient(deployment.plan.main, model.config, recorder, tls_of(config))
+            await _until_serving(client, deployment)
+            answers = await replay(client, requests, config)
+            await client.close()
+        return answers
+
+    with asyncio.Runner(loop_factory=precise_loop) as loop:
+        return loop.run(ask())
+
+
+async def _until_serving(client: RankClient, deployment: Deployment) -> None:
+    """WorkFailed or InputError when it never will."""
+    until = time.monotonic() + _START_SECONDS
+    while not await client.is_serving(_ASK_SECONDS):
+        deployment.check()
+        if time.monotonic() > until:
+            raise WorkFailed(f"the servers did not answer within {_START_SECONDS:g} s")
+        await asyncio.sleep(_ASK_SECONDS)
+
+
+@contextmanager
+def _telling(directory: RunDirectory) -> Iterator[None]:
+    """Say in the manifest how the run ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        directory.finish("interrupted")
+        raise
+    except (InputError, WorkFailed) as error:
+        directory.finish("failed", str(error))
+        raise type(error)(f"{error} (run: {directory.path})") from None
+    except Exception as error:
+        directory.finish("failed", f"{type(error).__name__}: {error}")
+        with directory.editing() as manifest:
+            manifest["traceback"] = traceback.format_exc()
+        raise WorkFailed(f"{type(error).__name__}: {error} (run: {directory.path})") from error
+    directory.finish("complete")
