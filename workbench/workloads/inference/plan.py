@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from workbench.embeddings.tables import ELEMENT_BYTES, TableConfig
+from workbench.embeddings.tables import TableConfig
 from workbench.errors import InputError
 from workbench.units import format_bytes
 from workbench.workloads.inference.models.config import ModelConfig
@@ -36,7 +36,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 
     def size_bytes(self, table: TableConfig) -> int:
         """Their bytes."""
-        return self.rows(table) * table.dim * ELEMENT_BYTES
+        return self.rows(table) * table.row_bytes
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from workbench.embeddings.tables import ELEMENT_BYTES, TableConfig
+from workbench.embeddings.tables import TableConfig
 from workbench.errors import InputError
 
 Architecture = Literal["dlrm", "multitask", "ncf", "din", "dien"]
@@ -83,4 +83,4 @@ class ModelConfig:
 
 def table_bytes(table: TableConfig) -> int:
     """Bytes of one table's rows."""
-    return table.rows * table.dim * ELEMENT_BYTES
+    return table.rows * table.row_bytes

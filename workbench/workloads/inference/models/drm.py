@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from workbench.data.sessions import scatter_stride
-from workbench.embeddings.tables import ELEMENT_BYTES, TableConfig
+from workbench.embeddings.tables import WEIGHT_BYTES, TableConfig
 from workbench.workloads.inference.models.config import ModelConfig, NetConfig
 
 DIM = 16
@@ -36,7 +36,7 @@ def drm2(rows_factor: float = 1.0) -> ModelConfig:
 
 def drm3(rows_factor: float = 1.0) -> ModelConfig:
     """39 tables, 200 MB; one of them has 178.8 MB and about one lookup an item."""
-    giant_rows = round(178.8e6 * rows_factor / (DIM * ELEMENT_BYTES))
+    giant_rows = round(178.8e6 * rows_factor / (DIM * WEIGHT_BYTES["fp32"]))
     giant = TableConfig(name="giant", rows=giant_rows, dim=DIM, pooling_factor=1.0)
     small = _lognormal_tables("small", 38, 21.2e6 * rows_factor, sigma=0.85, pooling_factor=1.5)
     net = NetConfig(
@@ -79,7 +79,7 @@ def _lognormal_tables(
     """
     sizes = np.exp(sigma * ndtri((np.arange(count) + 0.5) / count))
     sizes = sizes[np.arange(count) * scatter_stride(count) % count]
-    rows = np.maximum(np.rint(sizes / sizes.sum() * total_bytes / (DIM * ELEMENT_BYTES)), 1).astype(int)
+    rows = np.maximum(np.rint(sizes / sizes.sum() * total_bytes / (DIM * WEIGHT_BYTES["fp32"])), 1).astype(int)
     return tuple(
         TableConfig(
             name=f"{net}_{index}", rows=int(rows[index]), dim=DIM, pooling_factor=pooling_factor,
