@@ -11,7 +11,6 @@ from workbench.analyses.core.result import Result
 from workbench.figures import theme
 from workbench.units import format_ns
 
-_KIND_COLOUR = {"compute": theme.BLUE, "communication": theme.VERMILLION, "memory": theme.ORANGE}
 _QUANTILES = ["min_ns", "p50_ns", "p95_ns", "max_ns"]
 # What half of all kernels begin with says nothing.
 _NOISE = re.compile(r"^void |at::native::|\(anonymous namespace\)::")
@@ -40,7 +39,7 @@ def _total(fig: go.Figure, table: pd.DataFrame) -> None:
     for kind in kinds.unique():
         fig.add_bar(
             name=kind, orientation="h", x=table["duration_ns"].where(kinds == kind) / scale, y=_places(table),
-            marker_color=_KIND_COLOUR[kind], customdata=table[["calls", "time_share"]], row=1, col=1,
+            marker_color=theme.KIND_COLOUR[kind], customdata=table[["calls", "time_share"]], row=1, col=1,
             showlegend="kind" in table,
             hovertemplate=f"%{{x:.4g}} {unit} in %{{customdata[0]:,}} calls, %{{customdata[1]:.1%}}<extra></extra>",
         )  # fmt: skip

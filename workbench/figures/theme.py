@@ -15,6 +15,10 @@ PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 GREY, FADED, INK = "#C8C8C8", "#666666", "#222222"
 
 PART_COLOUR = {"compute": BLUE, "communication": VERMILLION, "copy": ORANGE, "host": GREEN, "idle": GREY}
+KIND_COLOUR = {
+    "compute": BLUE, "memory": ORANGE, "communication": VERMILLION, "storage": PURPLE, "serialization": YELLOW,
+    "wait": GREY, "runtime": GREEN, "span": SKY,
+}  # fmt: skip
 TIER_COLOUR = {"l1": SKY, "l2": GREEN, "l3": BLUE, "dram": VERMILLION, "hbm": VERMILLION}
 SOURCE_COLOUR = {"measured": BLUE, "modelled": PURPLE, "simulated": SKY}
 
