@@ -49,6 +49,34 @@ WORKED: list[tuple[str, tuple[Argument, ...], tuple[float, float, float, str]]] 
         ),
         (2 * 2 * 25 * 6 * 4 * 9, 4 * (300 + 648), 4 * (216 + 6), "fp32"),
     ),
+    (
+        "aten::cudnn_convolution",  # padding before stride, no bias
+        (*IMAGE[:2], value([1, 1]), value([2, 2]), value([1, 1]), ONE, value(False), value(False), value(True)),
+        (2 * 2 * 25 * 6 * 4 * 9, 4 * (648 + 216), 4 * 2 * 6 * 25, "fp32"),
+    ),
+    (
+        "aten::miopen_convolution",
+        (*IMAGE, value([1, 1]), value([2, 2]), value([1, 1]), ONE, value(False), value(False)),
+        (2 * 2 * 25 * 6 * 4 * 9, 4 * (648 + 216 + 6), 4 * 2 * 6 * 25, "fp32"),
+    ),
+    # pooling: 9 x 9, windows of 3 x 3 at every second place, padding 1 -> 5 x 5; without a stride windows touch: 3 x 3
+    (
+        "aten::max_pool2d_with_indices",
+        (tensor(2, 4, 9, 9), value([3, 3]), value([2, 2]), value([1, 1]), value([1, 1]), value(False)),
+        (2 * 4 * 25 * 9, 4 * 648, (4 + 8) * 200, "fp32"),
+    ),
+    (
+        "aten::max_pool2d_with_indices_backward",
+        (tensor(2, 4, 5, 5), tensor(2, 4, 9, 9), *[NONE] * 5, index(2, 4, 5, 5)),
+        (200, (4 + 8) * 200, 4 * 648, "fp32"),
+    ),
+    (
+        "aten::avg_pool2d",
+        (tensor(2, 4, 9, 9), value([3, 3]), value([]), value([0, 0]), value(False), value(True), NONE),
+        (2 * 4 * 9 * 9, 4 * 648, 4 * 72, "fp32"),
+    ),
+    ("aten::_adaptive_avg_pool2d", (tensor(2, 4, 9, 9), value([3, 3])), (648, 4 * 648, 4 * 72, "fp32")),
+    ("aten::_adaptive_avg_pool2d_backward", (tensor(2, 4, 3, 3), tensor(2, 4, 9, 9)), (720, 4 * 72, 4 * 648, "fp32")),
     # normalisation: 8 FLOPs an element forward with weight and bias, 13 backward
     ("aten::native_layer_norm", (tensor(4, 6), value([6]), tensor(6), tensor(6), ONE), (192, 144, 96 + 32, "fp32")),
     ("aten::native_layer_norm", (tensor(4, 6), value([6]), NONE, NONE, ONE), (144, 96, 96 + 32, "fp32")),

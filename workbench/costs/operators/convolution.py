@@ -1,6 +1,7 @@
 """Convolutions and transposed convolutions of any number of dimensions, forward and backward."""
 
 import math
+from collections.abc import Sequence
 
 from workbench.costs.call import Call, Tensor
 from workbench.costs.model import Cost, aten, model
@@ -32,6 +33,27 @@ def convolution(call: Call) -> Cost:
 
 
 @model(
+    "library_convolution",
+    title="Convolution of one library",
+    operators=aten("cudnn_convolution", "miopen_convolution", "mkldnn_convolution"),
+    formula="F = 2 N P c w; Q = s (x + w + y)",
+    symbols="as in the convolution, which calls it",
+    source=_SOURCE,
+    limits="As in the convolution.",
+)
+def library_convolution(call: Call) -> Cost:
+    """cudnn_convolution(x, weight, padding, stride, dilation, groups, ...), and with a bias before the padding
+    miopen_convolution and mkldnn_convolution."""
+    x, weight = call.tensor(0), call.tensor(1)
+    after = 2 if call.operator.startswith("cudnn") else 3
+    bias_bytes = bias.bytes if after == 3 and (bias := call.optional(2)) else 0
+    padding, stride, dilation = (_per_axis(call, after + place, len(x.shape) - 2) for place in range(3))
+    positions = math.prod(output_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation))
+    output_bytes = x.shape[0] * weight.shape[0] * positions * x.item_bytes
+    return Cost(2.0 * x.shape[0] * positions * weight.numel, x.bytes + weight.bytes + bias_bytes, output_bytes, x.dtype)
+
+
+@model(
     "convolution_backward",
     title="Convolution, backward",
     operators=aten("convolution_backward"),
@@ -53,19 +75,24 @@ def convolution_backward(call: Call) -> Cost:
 
 
 def _output_positions(call: Call, x: Tensor, weight: Tensor) -> list[int]:
-    """Output size of each spatial axis; an option given once holds for all axes."""
-    axes = len(x.shape) - 2
-    stride, padding, dilation, added = (_per_axis(call, position, axes) for position in (3, 4, 5, 7))
-    sizes = []
-    for axis in range(axes):
-        reach = dilation[axis] * (weight.shape[2 + axis] - 1)
-        if call.value(6):
-            sizes.append((x.shape[2 + axis] - 1) * stride[axis] - 2 * padding[axis] + reach + added[axis] + 1)
-        else:
-            sizes.append((x.shape[2 + axis] + 2 * padding[axis] - reach - 1) // stride[axis] + 1)
-    return sizes
+    """Output size of each spatial axis."""
+    sizes, kernel = x.shape[2:], weight.shape[2:]
+    stride, padding, dilation, added = (_per_axis(call, position, len(sizes)) for position in (3, 4, 5, 7))
+    if not call.value(6):
+        return output_sizes(sizes, kernel, stride, padding, dilation)
+    options = zip(sizes, kernel, stride, padding, dilation, added, strict=True)
+    return [(n - 1) * step - 2 * pad + apart * (k - 1) + more + 1 for n, k, step, pad, apart, more in options]
+
+
+def output_sizes(
+    sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> list[int]:
+    """How many positions a sliding kernel has on each axis; all by axis. Used by pooling too."""
+    axes = zip(sizes, kernel, stride, padding, dilation, strict=True)
+    return [(n + 2 * pad - apart * (k - 1) - 1) // step + 1 for n, k, step, pad, apart in axes]
 
 
 def _per_axis(call: Call, position: int, axes: int) -> tuple[int, ...]:
+    """The option at `position`; one given once holds for all axes."""
     given = call.integers(position)
     return given * axes if len(given) == 1 else given
