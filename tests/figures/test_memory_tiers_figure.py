@@ -6,7 +6,7 @@ import pandas as pd
 
 from workbench.analyses.core.result import Result
 from workbench.figures import figure
-from workbench.figures.memory_tiers import CURVES, SHARES
+from workbench.figures.memory_tiers import CURVES, MAX_TABLES, SHARES
 
 TIERS = [{"tier": "l3", "capacity_bytes": 2.0**20}, {"tier": "dram", "capacity_bytes": math.inf}]
 SUMMARY = {"tiers": TIERS, "cache_rows": 32, "cache_bytes": 2048, "supported_rows": 64}
@@ -48,9 +48,9 @@ def test_the_curve_has_the_levels_of_the_machine():
 def test_tables_are_escaped_and_capped():
     row = {"table": "<i>", "rank": 0} | dict(zip(SHARES, (0.9, 0.1, 0.5, 0.2), strict=True))
     fig = figure(Result("memory_tiers", pd.DataFrame([row] * 61), SUMMARY))
-    assert fig.layout.yaxis.ticktext[0] == "&lt;i&gt; · rank 0" and len(fig.layout.yaxis.ticktext) == 60
+    assert fig.layout.yaxis.ticktext[0] == "&lt;i&gt; · rank 0" and len(fig.layout.yaxis.ticktext) == MAX_TABLES
     assert (
-        "the first 60 of 61 rows" in fig.layout.title.subtitle.text
+        f"the first {MAX_TABLES} of 61 rows" in fig.layout.title.subtitle.text
         and "32 rows (2.00 KiB)" in fig.layout.title.subtitle.text
     )
     assert {trace.x[0] for trace in fig.data} == {0.9, 0.1, 0.5, 0.2}

@@ -44,6 +44,7 @@ def communication(
     if table is not None and len(table) == 0:
         return not_applicable("communication", "no all-to-all is here whose splits are known")
     calls = _with_ceilings(run, _with_overlap(run, _with_links(found.calls, hosts)))
+    calls["start_ns"] -= run.events["start_ns"].min()
     table = _rows(calls, _KEYS[by]) if table is None else table
     return Result("communication", table, _summary(found, calls), _notes(run, found, calls))
 

@@ -29,12 +29,13 @@ CACHE_SHARE = 0.1
 def memory_tiers(
     run: Run,
     *,
-    by: Literal["tier", "table", "capacity", "phase"] = "tier",
+    by: Literal["tier", "operator", "table", "capacity", "phase"] = "tier",
     cache_rows: int | None = None,
     last_level_bytes: float | None = None,
     memory_bytes_per_s: float | None = None,
 ) -> Result:
-    """Rows by memory tier, by embedding table, by capacity of a software cache (the miss-ratio curve), or by phase.
+    """Rows by memory tier, by operator (its compulsory bytes), by embedding table, by capacity of a software cache (the
+    miss-ratio curve), or by phase.
 
     `cache_rows` states the software cache, in rows a rank, that the hit shares hold for. What-if: `last_level_bytes`
     (the whole last cache level) and `memory_bytes_per_s` (what a rank gets from memory) re-cut the same distances.
@@ -46,10 +47,12 @@ def memory_tiers(
     share = RankShare.of(run)
     share = dataclasses.replace(share, last_level_bytes=last_level_bytes, memory_bytes_per_s=memory_bytes_per_s)
     tables = run.manifest.get("tables", [])
+    if by == "operator":
+        return _compulsory(run, share, by_operator=True)
     if run.accesses["rows"].map(len).sum() == 0 or run.accesses["table"].max() >= len(tables):
         if by != "tier":
             return not_applicable("memory_tiers", f"by={by} needs embedding accesses, as our own workloads record them")
-        return _by_operators(run, share)
+        return _compulsory(run, share, by_operator=False)
     ranks = [rank_rows(window, tables) for window in windows(run.accesses)]
     replayed = replay(run, tables, share)
     summary = _summary(ranks, replayed, share, cache_rows)
@@ -111,16 +114,18 @@ def _by_table(ranks: Sequence[RankRows], replayed: Replay, tables: Sequence[dict
     return table
 
 
-def _by_operators(run: Run, share: RankShare) -> Result:
-    """Compulsory bytes, for a trace without accesses."""
-    table, steps = operator_tiers(run, share)
+def _compulsory(run: Run, share: RankShare, by_operator: bool) -> Result:
+    """Operators' compulsory bytes: all that can be told without accesses."""
+    table, steps = operator_tiers(run, share, by_operator)
     if len(table) == 0:
         return not_applicable("memory_tiers", "the run holds neither embedding accesses nor operators with shapes")
-    note = (
-        "no embedding accesses were recorded, so nothing is known of reuse: bytes are compulsory (each operand once), "
-        "all to and from the device's memory; what caches keep from one operator to the next is not modelled"
-    )
-    return Result("memory_tiers", _with_shares(table), {"steps": steps} | _machine(share), [note])
+    notes = [
+        "bytes are compulsory (each operand once), all to and from the device's memory: what caches keep from one "
+        "operator to the next is not modelled; of links such as PCIe they are those that the profiler counted"
+    ]
+    if not by_operator:
+        notes.insert(0, "no embedding accesses were recorded, so nothing is known of reuse, by tier or by table")
+    return Result("memory_tiers", _with_shares(table), {"steps": steps} | _machine(share), notes)
 
 
 def _summary(ranks: Sequence[RankRows], replayed: Replay, share: RankShare, cache_rows: int | None) -> dict:

@@ -19,6 +19,8 @@ CURVES = {
     "simulated_lfu_miss_share": ("per unique row, 32-way LFU, simulated", theme.GREEN, "dash"),
     "simulated_fifo_miss_share": ("per unique row, 32-way FIFO, simulated", theme.PURPLE, "dash"),
 }
+# Of one table, with its four bars; of more tables than MAX_TABLES nobody compares bars.
+ROW_PIXELS, MAX_TABLES = 36, 20
 SHARES = {
     "lookup_hit_share": ("hits per lookup", theme.BLUE),
     "unique_row_hit_share": ("hits per unique row", theme.VERMILLION),
@@ -33,7 +35,14 @@ def memory_tiers(result: Result) -> go.Figure:
         return _curve(result.table, result.summary)
     if "table" in result.table:
         return _tables(result.table, result.summary)
-    return _tiers(result.table)
+    return _operators(result.table) if "operator" in result.table else _tiers(result.table)
+
+
+def _operators(table: pd.DataFrame) -> go.Figure:
+    """The operators with the most bytes, one bar each."""
+    table, subtitle = theme.first_rows(table)
+    fig = _tiers(table.rename(columns={"operator": "phase"}))
+    return fig.update_layout(title={"text": "Memory traffic by operator", "subtitle": {"text": subtitle}})
 
 
 def _tiers(table: pd.DataFrame) -> go.Figure:
@@ -68,7 +77,7 @@ def _tiers(table: pd.DataFrame) -> go.Figure:
 
 def _tables(table: pd.DataFrame, summary: dict) -> go.Figure:
     """Shares side by side, the tables with the most lookups on top."""
-    table, subtitle = theme.first_rows(table)
+    table, subtitle = theme.first_rows(table, MAX_TABLES)
     fig = go.Figure()
     for column, (name, colour) in SHARES.items():
         fig.add_bar(
@@ -82,7 +91,7 @@ def _tables(table: pd.DataFrame, summary: dict) -> go.Figure:
     fig.update_xaxes(title="share", tickformat=".0%", range=[0, 1])
     names = [f"{theme.label(row.table)} · rank {row.rank}" for row in table.itertuples()]
     theme.name_rows(fig, names)
-    return fig.update_layout(barmode="group", height=180 + 60 * max(len(names), 3))
+    return fig.update_layout(barmode="group", height=180 + ROW_PIXELS * max(len(names), 5))
 
 
 def _curve(table: pd.DataFrame, summary: dict) -> go.Figure:

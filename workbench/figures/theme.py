@@ -82,11 +82,11 @@ def name_rows(fig: go.Figure, names: Iterable[str], **where: int) -> go.Figure:
     return fig.update_yaxes(tickvals=list(range(len(names))), ticktext=names, autorange="reversed", **where)
 
 
-def first_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def first_rows(table: pd.DataFrame, most: int = MAX_ROWS) -> tuple[pd.DataFrame, str]:
     """What a figure draws of a table, and a subtitle that says so where it is not all."""
-    if len(table) <= MAX_ROWS:
+    if len(table) <= most:
         return table, ""
-    return table.head(MAX_ROWS), f"the first {MAX_ROWS} of {len(table):,} rows"
+    return table.head(most), f"the first {most} of {len(table):,} rows"
 
 
 def time_unit(values_ns: Iterable[float]) -> tuple[float, str]:

@@ -8,10 +8,10 @@ under it. Communication and waiting belong to other analyses, as does the self t
 
 from collections.abc import Mapping
 
-import numba
 import numpy as np
 import pandas as pd
 
+from workbench.analyses.core.ancestors import nearest, outermost
 from workbench.analyses.core.intervals import covered_ns, merge
 from workbench.analyses.core.rows import positions, recorded, tagged
 from workbench.costs import Cost, cost, model_of
@@ -47,13 +47,13 @@ def operator_calls(run: Run, costs: Mapping[int, Cost], rank: int | None = None)
         raise InputError(f"rank {rank} is not in this run: it has {', '.join(map(str, run.ranks)) or 'none'}")
     events = run.events
     parents = positions(events, events["parent_id"].to_numpy())
-    apart = _outermost(parents, events["kind"].isin(APART_KINDS).to_numpy()) >= 0
+    apart = outermost(parents, events["kind"].isin(APART_KINDS).to_numpy()) >= 0
     ids = events["operator_id"].to_numpy()
     covered = np.isin(ids, list(costs)) & ~recorded(events) & ~apart
     busy = (_operators(events) & ~apart) | covered
     chosen = busy & sampled(events) & ((events["rank"] == rank).to_numpy() if rank is not None else True)
     views = [operator_id for operator_id, known in costs.items() if known.model == VIEW]
-    owner = _outermost(parents, covered & ~np.isin(ids, views))
+    owner = outermost(parents, covered & ~np.isin(ids, views))
     on_device = chosen & (events["device"] != "cpu").to_numpy()
     if on_device.any():
         calls, frame = _device_calls(run, parents, owner, np.flatnonzero(on_device))
@@ -117,10 +117,8 @@ def _device_calls(
     that is no annotation, else (no launch, or none in anything) the device event itself. (rows of events, times)"""
     events = run.events
     launches = positions(events, events["launch_id"].to_numpy()[kernels])
-    around = np.where(launches >= 0, parents[launches], -1)
-    annotations = (events["kind"] == "span").to_numpy()
-    while (skip := (around >= 0) & annotations[around]).any():
-        around = np.where(skip, parents[around], around)
+    not_annotation = (events["kind"] != "span").to_numpy()
+    around = nearest(np.where(launches >= 0, parents[launches], -1), parents, not_annotation)
     owners = np.where(launches >= 0, owner[launches], -1)
     calls = np.where(owners >= 0, owners, np.where(around >= 0, around, kernels))
     durations = events["duration_ns"].to_numpy()[kernels]
@@ -135,16 +133,3 @@ def _device_calls(
     )  # fmt: skip
     sums = parts.groupby(calls).sum()
     return sums.index.to_numpy(), sums.reset_index(drop=True)
-
-
-@numba.njit(cache=True)
-def _outermost(parents, marked):
-    """Row of the outermost marked event among each event and its ancestors, -1 for none."""
-    found = np.full(len(parents), -1, dtype=np.int64)
-    for event in range(len(parents)):
-        at = event
-        while at >= 0:
-            if marked[at]:
-                found[event] = at
-            at = parents[at]
-    return found

@@ -1,20 +1,24 @@
 """What can be said of memory without knowing reuse: operators' compulsory bytes, and the copies that were measured."""
 
+import numpy as np
 import pandas as pd
 
 from workbench.analyses.core.operator_calls import operator_calls, operator_costs, sampled
 from workbench.analyses.core.operator_limits import memory_ns
 from workbench.analyses.core.paired_lookups import with_paired_lookups
 from workbench.analyses.core.rank_share import RankShare
-from workbench.analyses.core.rows import positions
+from workbench.analyses.core.rows import NO_OPERATOR, launching_operators, positions
 from workbench.trace.run import Run
 
+_MOVED = ["read_bytes", "write_bytes", "time_ns"]
 
-def operator_tiers(run: Run, share: RankShare) -> tuple[pd.DataFrame, int]:
-    """(rows by tier, sampled steps of all processes); no rows when the run holds no operators with shapes.
 
-    Columns: tier, capacity_bytes, read_bytes, write_bytes, time_ns, source. Memory carries every operand once
-    (modelled); links such as PCIe carry what the profiler counted (measured).
+def operator_tiers(run: Run, share: RankShare, by_operator: bool = False) -> tuple[pd.DataFrame, int]:
+    """(rows by tier, or by operator and tier, the most bytes first; sampled steps of all processes); no rows when the
+    run holds no operators with shapes.
+
+    Columns: operator (by operator), tier, capacity_bytes, read_bytes, write_bytes, time_ns, source. Memory carries
+    every operand once (modelled); links such as PCIe carry what the profiler counted (measured).
     """
     run = with_paired_lookups(run)
     costs = operator_costs(run)
@@ -26,19 +30,30 @@ def operator_tiers(run: Run, share: RankShare) -> tuple[pd.DataFrame, int]:
     per_call = pd.DataFrame.from_dict(
         {key: (costs[key].read_bytes, costs[key].write_bytes, memory_ns(costs[key], share, memory))
          for key in calls["operator_id"].unique()},
-        orient="index", columns=["read_bytes", "write_bytes", "time_ns"],
+        orient="index", columns=_MOVED,
     )  # fmt: skip
-    moved = per_call.loc[calls["operator_id"]].sum(skipna=False)
-    rows = [{"tier": memory, "capacity_bytes": capacity_bytes, **moved, "source": "modelled"}, *_links(run)]
-    return pd.DataFrame(rows), len(calls[["process", "step"]].drop_duplicates())
+    in_memory = calls.join(per_call, on="operator_id").assign(
+        operator=calls["name"].astype("str"), tier=memory, capacity_bytes=capacity_bytes, source="modelled"
+    )
+    both = pd.concat([in_memory, _link_copies(run)])
+    keys = [*(["operator"] if by_operator else []), "tier", "capacity_bytes", "source"]
+    # An unknown time makes the sum unknown.
+    table = both.groupby(keys, dropna=False, sort=False)[_MOVED].agg(lambda column: column.sum(skipna=False))
+    table = table.reset_index()[[*keys[:-1], *_MOVED, "source"]]
+    if by_operator:
+        moved_bytes = table["read_bytes"] + table["write_bytes"]
+        table = table.loc[moved_bytes.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+    return table, len(calls[["process", "step"]].drop_duplicates())
 
 
-def _links(run: Run) -> list[dict]:
-    """Measured copies of the sampled steps over anything but the device's memory."""
+def _link_copies(run: Run) -> pd.DataFrame:
+    """Measured copies of the sampled steps over anything but the device's memory, by the operator that made them."""
     row = positions(run.events, run.traffic["event_id"].to_numpy())
-    time_ns = run.events["duration_ns"].to_numpy(float)[row]
-    chosen = (run.traffic["tier"] != "hbm") & (row >= 0) & sampled(run.events)[row]
-    copies = run.traffic.assign(time_ns=time_ns)[chosen]
-    sums = copies.groupby("tier", observed=True)[["read_bytes", "write_bytes", "time_ns"]].sum()
-    return [{"tier": str(tier), "capacity_bytes": float("nan"), **row, "source": "measured"}
-            for tier, row in sums.to_dict("index").items()]  # fmt: skip
+    chosen = ((run.traffic["tier"] != "hbm") & (row >= 0)).to_numpy() & sampled(run.events)[row]
+    copies, row = run.traffic[chosen], row[chosen]
+    operator = launching_operators(run.events)[row]
+    names = run.events["name"].iloc[operator].astype("str").to_numpy()
+    return copies[["read_bytes", "write_bytes"]].assign(
+        operator=np.where(operator >= 0, names, NO_OPERATOR), tier=copies["tier"].astype("str"), capacity_bytes=np.nan,
+        time_ns=run.events["duration_ns"].to_numpy(float)[row], source="measured",
+    )  # fmt: skip

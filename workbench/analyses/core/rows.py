@@ -1,8 +1,9 @@
 """Rows of the events table: by id, by tag, by kind of lane, by the operator that launched them."""
 
-import numba
 import numpy as np
 import pandas as pd
+
+from workbench.analyses.core.ancestors import nearest
 
 # What a host operator may be: a launch inside none of these belongs to nobody.
 OPERATOR_KINDS = ("compute", "memory", "communication")
@@ -49,16 +50,4 @@ def launching_operators(events: pd.DataFrame) -> np.ndarray:
     """
     is_operator = events["kind"].isin(OPERATOR_KINDS).to_numpy()
     parents = positions(events, events["parent_id"].to_numpy())
-    return _innermost(positions(events, events["launch_id"].to_numpy()), parents, is_operator)
-
-
-@numba.njit(cache=True)
-def _innermost(rows, parents, marked):
-    """For each of `rows`: itself or its nearest ancestor that is marked, -1 for none."""
-    found = rows.copy()
-    for index in range(len(rows)):
-        row = rows[index]
-        while row >= 0 and not marked[row]:
-            row = parents[row]
-        found[index] = row
-    return found
+    return nearest(positions(events, events["launch_id"].to_numpy()), parents, is_operator)
