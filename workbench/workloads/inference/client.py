@@ -1,6 +1,7 @@
 """A caller of the main shard: sends requests, and records what each saw."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -71,3 +72,26 @@ class RankClient:
             with lane.span("deserialize", kind="serialization", message_bytes=len(reply)):
                 scores = decode_scores(reply, len(request))
             return Answer(time.monotonic_ns() - start_ns, scores)
+
+
+class Echo:
+    """Asks sparse shards in turn for their health: an RPC without content, to set beside those that carry ids. What it
+    takes is what gRPC, the network and a busy machine cost by themselves."""
+
+    def __init__(self, addresses: Sequence[str], recorder: Recorder, tls: Tls | None = None) -> None:
+        self._channels = [open_channel(address, tls) for address in addresses]
+        self._recorder, self._turn = recorder, 0
+
+    async def ask(self, timeout_seconds: float) -> None:
+        """One echo, recorded as `echo_ns` where it comes back."""
+        if not self._channels:
+            return
+        self._turn = (self._turn + 1) % len(self._channels)
+        start_ns = time.monotonic_ns()
+        if await is_serving(self._channels[self._turn], "", timeout_seconds):
+            self._recorder.metric("echo_ns", time.monotonic_ns() - start_ns)
+
+    async def close(self) -> None:
+        """Close the channels."""
+        for channel in self._channels:
+            await channel.close()

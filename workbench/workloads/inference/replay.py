@@ -8,14 +8,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from workbench.workloads.inference.client import Answer, RankClient
+from workbench.workloads.inference.client import Answer, Echo, RankClient
 from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.protocol.messages import Request
 from workbench.workloads.progress import ProgressLine
 
+_ECHO_EVERY = 4  # requests
 
-async def replay(client: RankClient, requests: Iterable[Request], config: Config) -> list[Answer]:
-    """Answers to all requests but those of the warm-up, in order."""
+
+async def replay(client: RankClient, echo: Echo, requests: Iterable[Request], config: Config) -> list[Answer]:
+    """Answers to all requests but those of the warm-up, in order; between them an echo now and then."""
     answers = []
     total = config.warmup_requests + config.requests
     with ProgressLine() as progress:
@@ -24,6 +26,8 @@ async def replay(client: RankClient, requests: Iterable[Request], config: Config
             answer = await client.rank(number, request, config.deadline_s, tags="warmup" if warm else "")
             if not warm:
                 answers.append(answer)
+                if number % _ECHO_EVERY == 0:
+                    await echo.ask(config.deadline_s)
             done = f"request {number + 1} of {total}: {answer.latency_ns / 1e6:.2f} ms, {answer.status}"
             progress.update(done, (number + 1) / total)
     return answers

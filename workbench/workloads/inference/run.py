@@ -17,7 +17,7 @@ from workbench.errors import InputError, WorkFailed
 from workbench.trace.recorder import Recorder
 from workbench.trace.rundir import RunDirectory
 from workbench.workloads.directory import create_run, write_ceilings
-from workbench.workloads.inference.client import Answer, RankClient
+from workbench.workloads.inference.client import Answer, Echo, RankClient
 from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.deployment import Deployment
 from workbench.workloads.inference.manifest import describe
@@ -60,9 +60,12 @@ def _replayed(
     async def ask() -> list[Answer]:
         with directory.recorder("client") if directory else Recorder(None) as recorder:
             client = RankClient(deployment.plan.main, model.config, recorder, tls_of(config))
+            shards = [shard.addresses[0] for shard in deployment.plan.shards]
+            echo = Echo(shards, recorder, tls_of(config))
             await _until_serving(client, deployment)
-            answers = await replay(client, requests, config)
+            answers = await replay(client, echo, requests, config)
             await client.close()
+            await echo.close()
         return answers
 
     with asyncio.Runner(loop_factory=precise_loop) as loop:
