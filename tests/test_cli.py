@@ -162,7 +162,8 @@ def test_list_and_definitions(call, run_path):
 
 
 def test_study_and_cache(call):
-    assert call("study") == (0, "no study is here yet\n", "")
+    code, out, _ = call("study")
+    assert code == 0 and out.startswith("neo: ")
     code, out, _ = call("cache", "--clear")
     assert code == 0 and "deleted" in out
 

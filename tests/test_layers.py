@@ -28,7 +28,7 @@ BELOW = {
     "embeddings": BASE | {"machine", "costs", "data"} | TRACE_WRITERS,
     # A finished workload hands back a Run, which `trace.loader` makes.
     "workloads": BASE | {"machine", "costs", "data", "embeddings", "trace"},
-    "studies": BASE | {"machine", "costs", "trace", "analyses", "figures", "data", "embeddings", "workloads"},
+    "studies": BASE | {"machine", "costs", "trace", "analyses", "figures", "report", "data", "embeddings", "workloads"},
 }
 TOP = frozenset({"cli", "console", "listing", "__main__", "__init__"})
 LIGHT = ("workbench", "workbench.trace", "workbench.analyses")

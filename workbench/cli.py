@@ -47,6 +47,14 @@ class Target(StrEnum):
     PARQUET = "parquet"
 
 
+class Scale(StrEnum):
+    """How much work a study may do."""
+
+    TINY = "tiny"
+    SMALL = "small"
+    FULL = "full"
+
+
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
 Traces = Annotated[Path, typer.Option(help="Folder that runs are written to and read from.")]
 Paths = Annotated[list[Path], typer.Argument(help="A run directory, a trace file, or a folder of one trace a rank.")]
@@ -237,13 +245,25 @@ def report(paths: Paths, out: Out = None) -> None:
 
 
 @app.command()
-def study(name: Annotated[str | None, typer.Argument()] = None) -> None:
-    """Reproduce a paper's figures beside its own."""
-    known = registry.functions("workbench.studies")
+def study(
+    name: Annotated[str | None, typer.Argument(help="Without one: which there are.")] = None,
+    scale: Annotated[Scale, typer.Option(help="Seconds, minutes on two cores, or a machine with a GPU.")] = Scale.SMALL,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeats that intervals come from.")] = 5,
+    traces: Traces = TRACES,
+) -> None:
+    """Answer a paper's question beside its own figures; the last line of standard output is the study's folder."""
+    from workbench import studies
+    from workbench.studies.core.folder import read
+
     if name is None:
-        sys.stdout.write("\n".join(known) + "\n" if known else "no study is here yet\n")
+        for known in studies.names():
+            sys.stdout.write(f"{known}: {studies.question(known)}\n")
         return
-    registry.check(name, known, "study")
+    bar, show = console.progress_reporter()
+    with bar:
+        path = studies.run(name, scale.value, seeds, traces, show)
+    console.print_result(console.console(), read(path).result, rows=500)
+    sys.stdout.write(f"{path}\n")
 
 
 @app.command()

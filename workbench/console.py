@@ -83,7 +83,7 @@ def print_result(screen: Console, result: Result, rows: int = _TABLE_ROWS) -> No
         print_frame(screen, result.table[shown], rows)
     if len(shown) < len(result.table.columns):
         left_out = ", ".join(column for column in result.table if column not in shown)
-        screen.print(f"  --format json or csv also shows: {left_out}", markup=False)
+        screen.print(f"  json and csv also show: {left_out}", markup=False)
 
 
 def print_frame(screen: Console, frame: pd.DataFrame, rows: int = _TABLE_ROWS) -> None:

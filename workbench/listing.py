@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-from workbench import registry
+from workbench import registry, studies
 from workbench.analyses import names as analysis_names
 from workbench.errors import InputError
 from workbench.metrics import definitions
@@ -26,9 +26,8 @@ def inventory_lines(traces: Path) -> Iterator[str]:
     for name in analysis_names():
         module = importlib.import_module(f"workbench.analyses.{name}")
         yield f"  {name}: {_first_line(module)}"
-    studies = registry.functions("workbench.studies")
-    yield "studies (workbench study NAME)"
-    yield from (f"  {name}" for name in studies) if studies else ["  none yet"]
+    yield "studies (workbench study NAME --scale tiny|small|full)"
+    yield from (f"  {name}: {studies.question(name)}" for name in studies.names())
     yield f"runs in {traces}"
     yield from _run_lines(traces)
 

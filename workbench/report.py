@@ -1,10 +1,12 @@
 """One HTML file with every breakdown that applies: it opens anywhere, offline, and can be mailed."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
 import pandas as pd
+from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from workbench.analyses import analyze, names
@@ -34,42 +36,49 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     for a user's own trace, whose folder is not ours); returns the path."""
     out = out or (run.path / "report.html" if run.directories else Path(f"{run.name}.report.html"))
     results = [analyze(run, name) for name in names()]
-    sections = [_section(result) for result in results if result.applies]
+    sections = [section(result, [figure(result)]) for result in results if result.applies]
     left_out = [f"{result.analysis}: {result.reason}" for result in results if not result.applies]
-    html = _template().render(
-        title=run.name, facts=_facts(run), sections=sections, left_out=left_out, plotly_js=get_plotlyjs(),
-        machine=_machine(run), written=time.strftime("%Y-%m-%d %H:%M"),
+    write_page(
+        "report.html", out, title=run.name, facts=_facts(run), sections=sections, left_out=left_out,
+        machine=_machine(run),
     )  # fmt: skip
+    return out
+
+
+def section(result: Result, figures: Sequence[Figure], rows: int = _ROWS) -> dict:
+    """What templates show of a result: notes, summary, figures, and the first `rows` of its table."""
+    return {
+        "name": result.analysis,
+        "notes": list(dict.fromkeys(result.notes)),
+        "summary": [(key, format_value(key, value), _tooltip(result, key)) for key, value in _scalars(result.summary)],
+        "figures": [_html(figure) for figure in figures],
+        "columns": [(column, _tooltip(result, column)) for column in result.table.columns],
+        "rows": _rows(result.table.head(rows)),
+        "more": max(0, len(result.table) - rows),
+    }
+
+
+def write_page(template: str, out: Path, **values: object) -> None:
+    """Fill `templates/<template>` and write it, self-contained, to `out`, whole or not at all."""
+    # Event names, paths and notes come from traces: everything is escaped unless the template says otherwise.
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    written = time.strftime("%Y-%m-%d %H:%M")
+    html = environment.get_template(template).render(plotly_js=get_plotlyjs(), written=written, **values)
     scratch = out.with_name(f".{out.name}.part")
     try:
         scratch.write_text(html)
         scratch.replace(out)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}; choose another file with --out") from None
-    return out
 
 
-def _template() -> jinja2.Template:
-    # Event names, paths and notes come from traces: everything is escaped unless the template says otherwise.
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("report.html")
-
-
-def _section(result: Result) -> dict:
-    notes = list(dict.fromkeys(result.notes))
-    return {
-        "name": result.analysis,
-        "notes": notes,
-        "summary": [(key, format_value(key, value), _tooltip(result, key)) for key, value in _scalars(result.summary)],
-        "figure": figure(result).to_html(include_plotlyjs=False, full_html=False, config={"displaylogo": False}),
-        "columns": [(column, _tooltip(result, column)) for column in result.table.columns],
-        "rows": _rows(result.table),
-        "more": max(0, len(result.table) - _ROWS),
-    }
+def _html(figure: Figure) -> str:
+    return figure.to_html(include_plotlyjs=False, full_html=False, config={"displaylogo": False})
 
 
 def _rows(table: pd.DataFrame) -> list[list[str]]:
-    return [[format_value(str(k), v) for k, v in row.items()] for row in table.head(_ROWS).to_dict("records")]
+    return [[format_value(str(k), v) for k, v in row.items()] for row in table.to_dict("records")]
 
 
 def _scalars(summary: dict) -> list[tuple[str, object]]:

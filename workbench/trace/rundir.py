@@ -34,14 +34,7 @@ class RunDirectory:
     @classmethod
     def create(cls, traces: Path, workload: str, label: str, **fields: Any) -> "RunDirectory":
         """A new directory `<traces>/<workload>-<label>-<time>-<suffix>` whose manifest says status running."""
-        name = f"{workload}-{label}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        path = Path(traces) / name
-        try:
-            path.mkdir(parents=True)
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
-            raise InputError(
-                f"cannot write runs into {traces}: {error.strerror}; choose another with --traces"
-            ) from None
+        path = new_directory(traces, f"{workload}-{label}")
         directory = cls(path)
         manifest = {"schema": SCHEMA_VERSION, "workload": workload, "label": label, "status": "running"}
         manifest |= {"start_ns": time.time_ns(), "end_ns": None, "processes": {}, **fields}
@@ -78,6 +71,16 @@ class RunDirectory:
                 manifest["processes"][process]["heartbeat_ns"] = time.time_ns()
 
         return beat
+
+
+def new_directory(traces: Path, label: str) -> Path:
+    """A new directory `<traces>/<label>-<time>-<suffix>`; InputError where it cannot be made."""
+    path = Path(traces) / f"{label}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    try:
+        path.mkdir(parents=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"cannot write runs into {traces}: {error.strerror}; choose another with --traces") from None
+    return path
 
 
 def read_manifest(path: Path) -> dict:

@@ -1,0 +1,74 @@
+"""A figure of a study as data, and the one function that draws it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """`table` has one dict a point, in the order of drawing; `x`, `y` and `colour` are its columns and name the axes.
+
+    A column `low` with `high` is drawn as error bars, a column `label` stands beside the points of a scatter. `source`
+    says how the values are known; `paper` has points of the paper in the same columns, which are drawn apart: sourced
+    ones only.
+    """
+
+    title: str
+    table: list[dict[str, Any]]
+    x: str
+    y: str
+    source: Literal["measured", "modelled", "simulated"]
+    colour: str = ""
+    style: Literal["line", "bar", "scatter"] = "line"
+    log_x: bool = False
+    log_y: bool = False
+    paper: list[dict[str, Any]] | None = None
+
+
+def draw(curve: Curve) -> "Figure":
+    """The figure of `curve`, in the common look: one colour a value of the column `colour`, the paper's in black."""
+    # Imported here: tables need no plotly.
+    import plotly.graph_objects as go
+
+    from workbench.figures import theme
+
+    fig = go.Figure()
+    for name in dict.fromkeys(point.get(curve.colour, "ours") for point in curve.table):
+        points = [point for point in curve.table if point.get(curve.colour, "ours") == name]
+        _add(fig, curve, points, name=theme.label(name))
+    if curve.paper:
+        black = {"color": theme.BLACK, "symbol": "diamond-open", "size": 11}
+        _add(fig, curve, curve.paper, name="the paper", **({} if curve.style == "bar" else {"marker": black}))
+    fig.update_xaxes(title=theme.label(curve.x), type="log" if curve.log_x else None)
+    fig.update_yaxes(title=theme.label(curve.y), type="log" if curve.log_y else None)
+    if curve.style == "bar":
+        fig.update_xaxes(type="category")
+    elif not curve.log_y:
+        fig.update_yaxes(rangemode="tozero")
+    title = {"text": theme.label(curve.title, 100), "subtitle": {"text": curve.source}}
+    # Below the plot, a legend of any length leaves the title alone.
+    legend = {"x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"}
+    return theme.finish(fig.update_layout(title=title, legend=legend, height=440, barmode="group"))
+
+
+def _add(fig: "Figure", curve: Curve, points: list[dict], name: str, **look: Any) -> None:
+    """One trace of `points`."""
+    from workbench.figures import theme
+
+    x, y = ([point[axis] for point in points] for axis in (curve.x, curve.y))
+    if "low" in points[0]:
+        low, high = ([point[end] for point in points] for end in ("low", "high"))
+        above = [end - value for end, value in zip(high, y, strict=True)]
+        below = [value - end for end, value in zip(low, y, strict=True)]
+        look["error_y"] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    if curve.style == "bar":
+        fig.add_bar(x=[theme.label(value) for value in x], y=y, name=name, **look)
+        return
+    mode = {"line": "lines+markers", "scatter": "markers"}[curve.style]
+    if any("label" in point for point in points):
+        mode += "+text"
+        look |= {"text": [theme.label(point.get("label", "")) for point in points], "textposition": "top center"}
+    fig.add_scatter(x=x, y=y, name=name, mode=mode, **look)
