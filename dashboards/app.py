@@ -103,9 +103,10 @@ def _draw_answer(app: dash.Dash, folder: RunsFolder) -> None:
         showing = [path, search, *([entry.name, *entry.stamp] for entry in entries)]
         if dash.ctx.triggered_id == "refresh" and (showing == shown or (subject and folder.busy(subject))):
             raise PreventUpdate
-        answer = guarded(_PAGES.get(path, not_found.page).answer, folder, query)
+        page = _PAGES.get(path, not_found.page)
+        answer = guarded(page.answer, folder, query)
         running = any(entry.running for entry in entries)
-        return answer, shell.subject(subject) if subject else "", not running, showing
+        return answer, shell.subject(subject) if subject and page.of_run else "", not running, showing
 
 
 def _follow_controls(app: dash.Dash) -> None:

@@ -21,13 +21,15 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """`controls` and `answer` make components of what the URL says (its query); the shell puts the question above."""
+    """`controls` and `answer` make components of what the URL says (its query); the shell puts the question above, and
+    beside it the chosen run where the page is about one (`of_run`)."""
 
     path: str
     title: str
     question: str
     controls: Callable[[Query], Component]
     answer: Callable[[RunsFolder, Query], Component]
+    of_run: bool = True
 
 
 def analysis_page(

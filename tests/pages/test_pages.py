@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from pages.conftest import Tab
 from pages.made_runs import HOSTILE, make_run
+from pages.made_studies import make_study
 from playwright.sync_api import expect
 
 from dashboards.runs import RunsFolder
@@ -133,3 +134,14 @@ def test_a_page_that_is_not_there_says_so(tab: Tab, served):
     assert "404" in tab.errors.pop()
     page.get_by_text("Go to the runs").click()
     expect(page.locator("h1")).to_have_text("What ran, and how fast?")
+
+
+def test_a_study_is_chosen_by_its_link_and_shows_table_and_figures(tab: Tab, served, traces):
+    make_study(traces)
+    page = tab.open(f"{served}/studies?run=one")
+    expect(page.get_by_text("1 not reproduced")).to_be_visible()
+    page.get_by_role("link", name="Show table and figures").click()
+    page.wait_for_url("**/studies?run=one&study=neo")
+    page.wait_for_selector(_MARK)
+    expect(page.locator(".ag-row")).to_have_count(2)
+    assert page.get_by_text(HOSTILE).count() > 0
