@@ -77,8 +77,22 @@ def test_each_late_launch_is_charged_to_the_largest_operator_on_its_thread():
     rows = result.table.set_index("name")
     assert rows["idle_ns"].to_dict() == {"aten::add": 22, "aten::copy_": 10}
     assert set(rows["cause"]) == {"host"} and set(rows["lane"]) == {"stream 7"}
+    assert rows["before_operator"].to_dict() == {"aten::add": "aten::add", "aten::copy_": "aten::copy_"}
     assert rows["idle_share"].sum() == pytest.approx(1)
     assert result.summary["idle_host_share"] == 1 and result.summary["idle_late_operator"] == "aten::add"
+
+
+def test_a_gap_in_which_nobody_worked_names_the_operator_after_it():
+    run = run_of(
+        event("aten::mm", "compute", 0, 10),
+        event("cudaLaunchKernel", "runtime", 5, 6),
+        kernel("gemm", "compute", 10, 20, launch_id=1),
+        event("aten::add", "compute", 100, 110),
+        event("cudaLaunchKernel", "runtime", 101, 102),
+        kernel("add", "compute", 105, 110, launch_id=4),
+    )
+    (row,) = time(run, by="idle").table.to_dict("records")
+    assert (row["name"], row["before_operator"], row["idle_ns"]) == ("(no operator)", "aten::add", 85)
 
 
 def test_causes_of_idle_time_by_hand():

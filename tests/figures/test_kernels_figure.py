@@ -54,7 +54,7 @@ def test_rows_are_named(columns, name):
 
 def test_many_rows_are_cut_and_it_says_so():
     fig = figure(result_of(rows=200, operator="x"))
-    assert "of 200 rows" in fig.layout.title.text
+    assert "of 200 rows" in fig.layout.title.subtitle.text
     assert len(fig.layout.yaxis.ticktext) == len(traces(fig)["median"].x) < 200
 
 

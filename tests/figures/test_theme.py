@@ -28,7 +28,7 @@ def test_every_part_and_source_has_a_colour_of_its_own():
 def test_rows_that_read_alike_stay_apart():
     fig = theme.name_rows(go.Figure(go.Bar(orientation="h", x=[1, 2], y=[0, 1])), ["same", "same"])
     assert list(fig.layout.yaxis.tickvals) == [0, 1] and list(fig.layout.yaxis.ticktext) == ["same", "same"]
-    assert fig.layout.yaxis.autorange == "reversed"
+    assert fig.layout.yaxis.range == (1.5, -0.5)  # the first on top, no empty rows
 
 
 def test_a_long_table_is_cut_and_says_so():

@@ -177,12 +177,14 @@ def _roofs(share: RankShare, costs: Mapping[int, Cost], calls: pd.DataFrame) -> 
     for tier, _ in share.tiers():
         own, ceiling = share.stream(tier)
         if own == tier:
-            found.append((f"{tier} triad", "bandwidth", tier, "", ceiling))
+            # Vendors promise the bandwidth of the part, not what a triad gets of it.
+            measured = "bandwidth" if ceiling is not None and ceiling.source == "promised" else "triad"
+            found.append((f"{tier} {measured}", "bandwidth", tier, "", ceiling))
     gathers = {}  # one a tier: that of the call which reads the most rows
     for rows in sorted(filter(None, map(random_rows, used)), key=lambda rows: rows.rows):
         tier, stream = share.stream(share.tier_of(footprint_bytes(rows)))
         ceiling = share.gather(tier, rows.row_bytes, footprint_bytes(rows))
-        if ceiling is not stream:  # otherwise no gather was measured
+        if ceiling != stream:  # otherwise no gather was measured
             gathers[tier] = (f"{tier} gather of {rows.row_bytes:g} B rows", "gather", tier, "", ceiling)
     found += gathers.values()
     return [

@@ -105,13 +105,15 @@ def _why_idle(gaps: list[tuple[Timeline, pd.DataFrame]]) -> dict:
 
 def _by_cause(gaps: list[tuple[Timeline, pd.DataFrame]]) -> pd.DataFrame:
     """Gaps of every stream by cause and by what is to blame, largest first."""
-    tables = []
+    tables, keys = [], ["lane", "cause", "name"]
     for line, table in gaps:
-        groups = table.groupby(["lane", "cause", "name"], observed=True, as_index=False)
-        grouped = (
-            groups["idle_ns"].agg(gaps="size", idle_ns="sum").astype(dict.fromkeys(("lane", "cause", "name"), "str"))
-        )
+        groups = table.groupby(keys, observed=True)["idle_ns"].agg(gaps="size", idle_ns="sum")
+        # Of the operators whose launch ended the gaps: that before which most of the time passed.
+        before = table.groupby([*keys, "before_operator"], observed=True)["idle_ns"].sum().sort_values(kind="stable")
+        groups["before_operator"] = before.reset_index("before_operator")["before_operator"].groupby(keys).last()
+        grouped = groups.reset_index().astype(dict.fromkeys((*keys, "before_operator"), "str"))
         grouped["idle_share"] = grouped["idle_ns"] / grouped.groupby("lane")["idle_ns"].transform("sum")
+        grouped = grouped[[*keys, "before_operator", "gaps", "idle_ns", "idle_share"]]
         tables.append(pd.concat([pd.DataFrame(_labels(line), index=grouped.index), grouped], axis=1))
     return pd.concat(tables).sort_values("idle_ns", ascending=False, ignore_index=True)
 

@@ -66,12 +66,14 @@ def _bars(table: pd.DataFrame) -> go.Figure:
     fig.update_xaxes(title=f"bus bandwidth [{rate_unit}]", row=1, col=1)
     fig.update_xaxes(title=f"time, summed over calls [{unit}]", row=1, col=2)
     fig.update_layout(title={"text": "Collectives: bandwidth and waiting", "subtitle": {"text": subtitle}})
-    return theme.name_rows(fig, [_row_name(row) for row in table.to_dict("records")], row=1, col=1)
+    return theme.legend_below(theme.name_rows(fig, [_row_name(row) for row in table.to_dict("records")], row=1, col=1))
 
 
 def _row_name(row: dict) -> str:
     what = [f"{theme.label(row['collective'])} of {row['group_size']}"] if "collective" in row else []
-    group = [f"group {theme.label(row['process_group'] or 'unknown')}"] if "process_group" in row else []
-    link = [row["link"]] if "link" in row and not group else []
     when = [f"step {row['step']}"] if "step" in row else []
+    # A single call needs no group to be told from the others.
+    named = "process_group" in row and (row["process_group"] or not when)
+    group = [f"group {theme.label(row['process_group'] or 'unknown')}"] if named else []
+    link = [row["link"]] if "link" in row and "process_group" not in row else []
     return theme.row_name(row, *what, *group, *link, *when)

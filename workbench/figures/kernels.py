@@ -19,7 +19,7 @@ _MOST_ROWS = 30
 
 def kernels(result: Result) -> go.Figure:
     """Draw the first rows of `analyses.kernels`, which come by total duration."""
-    table = result.table.head(_MOST_ROWS)
+    table, subtitle = theme.first_rows(result.table, _MOST_ROWS)
     fig = make_subplots(cols=3, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[0.32, 0.46, 0.22])
     _total(fig, table)
     _spread(fig, table, result.summary["launch_overhead_ns"])
@@ -28,9 +28,8 @@ def kernels(result: Result) -> go.Figure:
         hovertemplate="%{x:.1%} of the calls<extra></extra>", showlegend=False, row=1, col=3,
     )  # fmt: skip
     fig.update_xaxes(title="calls shorter than a launch", tickformat=".0%", range=[0, 1], row=1, col=3)
-    shown = f" (the first {len(table)} of {len(result.table):,} rows)" if len(table) < len(result.table) else ""
-    fig.update_layout(title=f"Kernels: time, spread and launches{shown}")
-    return theme.name_rows(fig, [_row_name(row) for row in table.to_dict("records")], row=1, col=1)
+    fig.update_layout(title={"text": "Kernels: time, spread and launches", "subtitle": {"text": subtitle}})
+    return theme.legend_below(theme.name_rows(fig, [_row_name(row) for row in table.to_dict("records")], row=1, col=1))
 
 
 def _total(fig: go.Figure, table: pd.DataFrame) -> None:

@@ -40,7 +40,7 @@ def memory_tiers(result: Result) -> go.Figure:
 
 def _operators(table: pd.DataFrame) -> go.Figure:
     """The operators with the most bytes, one bar each."""
-    table, subtitle = theme.first_rows(table)
+    table, subtitle = theme.first_rows(table, theme.MAX_LARGEST)
     fig = _tiers(table.rename(columns={"operator": "phase"}))
     return fig.update_layout(title={"text": "Memory traffic by operator", "subtitle": {"text": subtitle}})
 

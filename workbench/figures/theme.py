@@ -22,8 +22,8 @@ KIND_COLOUR = {
 TIER_COLOUR = {"l1": SKY, "l2": GREEN, "l3": BLUE, "dram": VERMILLION, "hbm": VERMILLION}
 SOURCE_COLOUR = {"measured": BLUE, "modelled": PURPLE, "simulated": SKY}
 
-# A page with more bars than this helps nobody, and freezes a notebook.
-MAX_ROWS = 60
+# A page with more bars than this helps nobody, and freezes a notebook. Rows that come by size need fewer.
+MAX_ROWS, MAX_LARGEST = 60, 25
 _LABEL_CHARACTERS = 56
 # What `fig.show(config=CONFIG)` and `dcc.Graph(config=CONFIG)` take: exports sharp enough for a paper.
 CONFIG = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "png", "scale": 3}}
@@ -79,7 +79,17 @@ def name_rows(fig: go.Figure, names: Iterable[str], **where: int) -> go.Figure:
     not names place the bars, for two rows may read alike."""
     names = list(names)
     fig.update_layout(height=180 + 26 * max(len(names), 4), barmode="stack")
-    return fig.update_yaxes(tickvals=list(range(len(names))), ticktext=names, autorange="reversed", **where)
+    # Beside markers and lines an automatic range would leave empty rows; panels to the right share the names.
+    fig.update_yaxes(range=[len(names) - 0.5, -0.5], ticks="", showticklabels=False)
+    return fig.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=names, ticks="outside", showticklabels=True, **where
+    )
+
+
+def legend_below(fig: go.Figure) -> go.Figure:
+    """A legend of many entries, which beside the title would cover it."""
+    legend = {"yref": "container", "y": 0.0, "yanchor": "bottom", "xref": "paper", "x": 0.0, "xanchor": "left"}
+    return fig.update_layout(legend=legend, margin={"b": 112}, height=fig.layout.height + 56)
 
 
 def first_rows(table: pd.DataFrame, most: int = MAX_ROWS) -> tuple[pd.DataFrame, str]:

@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.analyses.core.result import Result
+from workbench.analyses.core.rows import NO_OPERATOR
 from workbench.figures import theme
 
 _CAUSE_COLOUR = {"host": theme.GREEN, "kernel": theme.BLUE, "collective": theme.VERMILLION, "other": theme.GREY}
@@ -11,8 +12,9 @@ _CAUSE_COLOUR = {"host": theme.GREEN, "kernel": theme.BLUE, "collective": theme.
 
 def time(result: Result) -> go.Figure:
     """Draw the table of `analyses.time`, whichever rows it has."""
-    table, subtitle = theme.first_rows(result.table)
-    return _idle(table, subtitle) if "cause" in table else _parts(table, subtitle)
+    if "cause" in result.table:
+        return _idle(*theme.first_rows(result.table, theme.MAX_LARGEST))
+    return _parts(*theme.first_rows(result.table))
 
 
 def _parts(table: pd.DataFrame, subtitle: str) -> go.Figure:
@@ -42,7 +44,13 @@ def _idle(table: pd.DataFrame, subtitle: str) -> go.Figure:
         )  # fmt: skip
     fig.update_layout(title={"text": "Why streams stood still", "subtitle": {"text": subtitle}})
     fig.update_xaxes(title=f"idle time between two events of a stream [{unit}]")
-    return theme.name_rows(fig, [_row_name(row, theme.label(row["name"])) for row in table.to_dict("records")])
+    return theme.name_rows(fig, [_row_name(row, _blamed(row)) for row in table.to_dict("records")])
+
+
+def _blamed(row: dict) -> str:
+    """Who took the time, and before which operator where nobody did."""
+    before = f" before {row['before_operator']}" if row["name"] == NO_OPERATOR and row["before_operator"] else ""
+    return theme.label(row["name"] + before)
 
 
 def _row_name(row: dict, *more: str) -> str:

@@ -9,8 +9,9 @@ import numba
 import numpy as np
 import pandas as pd
 
+from workbench.analyses.core.ancestors import nearest
 from workbench.analyses.core.intervals import Intervals, merge
-from workbench.analyses.core.rows import NO_OPERATOR, positions, recorded
+from workbench.analyses.core.rows import NO_OPERATOR, OPERATOR_KINDS, positions, recorded
 from workbench.analyses.core.segments import Segments, joined, self_segments
 from workbench.analyses.core.timeline import Timeline
 from workbench.trace.run import Run
@@ -22,9 +23,12 @@ _HOST_KINDS = ("compute", "memory", "communication", "runtime", "wait")
 
 
 def idle_gaps(run: Run, timeline: Timeline) -> pd.DataFrame:
-    """One row a gap [lane, cause, name, idle_ns]: `name` is the host operator that took most of a late launch's gap
-    by self time, or the event on another stream that was waited for."""
+    """One row a gap [lane, cause, name, before_operator, idle_ns]: `name` is the host operator that took most of a late
+    launch's gap by self time, or the event on another stream that was waited for; `before_operator` the operator that
+    launched the event after the gap."""
     events, host = run.events, _HostThreads(run.events, timeline.process)
+    parents = positions(events, events["parent_id"].to_numpy())
+    is_operator = events["kind"].isin(OPERATOR_KINDS).to_numpy()
     launch_ids, is_collective = events["launch_id"].to_numpy(), (events["kind"] == "communication").to_numpy()
     tables, lanes = [], list(dict.fromkeys(layer.lane for layer in timeline.layers))
     for number, lane in enumerate(lanes):
@@ -40,11 +44,13 @@ def idle_gaps(run: Run, timeline: Timeline) -> pd.DataFrame:
         cause = np.select([late, collective, waited], causes[:3], causes[3])
         name = np.where(waited, host.names.codes[ended_last], host.names.nothing)
         name[late] = host.busiest(gaps[late], launches[late])
+        launcher = nearest(launches, parents, is_operator)
+        before = np.where(launcher >= 0, host.names.codes[launcher], host.names.nothing)
         columns = {
             "lane": (np.full(len(gaps), number), lanes),
             "cause": (cause, CAUSES),
-            "name": (name, host.names.texts),
-        }
+            "name": (name, host.names.texts), "before_operator": (before, host.names.texts),
+        }  # fmt: skip
         table = {column: pd.Categorical.from_codes(*coded) for column, coded in columns.items()}
         tables.append(pd.DataFrame(table | {"idle_ns": gaps[:, 1] - gaps[:, 0]}))
     return pd.concat(tables, ignore_index=True)
