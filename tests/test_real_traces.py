@@ -115,6 +115,15 @@ def test_roofline_counts_all_time_once(run_of, trace):
         assert result.summary["other_kernel_time_pct"] <= 5
 
 
+@pytest.mark.parametrize("trace", ("bert_h100", "bert_mi300", "dlrm_8x_v100", "torchrec_v100_rank1of2"))
+def test_kernels_share_the_work_of_operators(run_of, trace):
+    """Rows by kernel hold the same calls, time and FLOPs as those by operator."""
+    operators, kernels = (wb.analyze(run_of(trace), "roofline", by=by).table for by in ("operator", "kernel"))
+    for total in ("calls", "duration_ns", "flops"):
+        assert kernels[total].sum() == pytest.approx(operators[total].sum())
+    assert set(kernels["name"]) <= set(run_of(trace).events.query("device != 'cpu'")["name"])
+
+
 @pytest.mark.parametrize("trace", ("bert_h100", "dlrm_8x_v100", "cpu_ops_no_rank"))
 def test_compulsory_bytes_of_operators_make_up_those_of_tiers(run_of, trace):
     tiers = wb.analyze(run_of(trace), "memory_tiers").table.set_index("tier")

@@ -198,6 +198,14 @@ def test_device_trace_by_hand():
     assert summary["device"] == "cuda:0" and summary["active_ranks"] == 1
 
 
+def test_rows_by_kernel():
+    """The product's FLOPs are its kernel's; the lost kernel stands for itself."""
+    table = roofline(device_run(), by="kernel").table.set_index("name")
+    assert table["duration_ns"].to_dict() == {"gemm": 40_000, "mine_kernel": 2000, "Memcpy HtoD": 2000, "lost": 1000}
+    assert table.loc["gemm", "flops"] == 2 * 512**3 and (table["shapes"] == "").all()
+    assert not roofline(host_run(), by="kernel").applies
+
+
 @pytest.mark.parametrize(
     ("duration_ns", "compute_ns", "memory_ns", "near_empty_ns", "expected"),
     [

@@ -58,7 +58,7 @@ def test_many_operators_are_capped_and_said():
     rows = [ROW | {"duration_ns": 1000 + index} for index in range(MAX_POINTS + 5)]
     fig = drawn(rows)
     assert sum(len(trace.x) for trace in fig.data if trace.mode == "markers") == MAX_POINTS
-    assert f"{MAX_POINTS} operators with the most time of {MAX_POINTS + 5}" in fig.layout.title.subtitle.text
+    assert f"{MAX_POINTS} rows with the most time of {MAX_POINTS + 5}" in fig.layout.title.subtitle.text
 
 
 def test_without_roofs_and_without_rows():

@@ -7,6 +7,7 @@ one rank while all ranks are active (Williams and others, "Roofline", CACM 2009)
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -40,10 +41,12 @@ _SUMMED = [
 ]  # fmt: skip
 
 
-def roofline(run: Run, *, rank: int | None = None) -> Result:
-    """One row an operator, by headroom; `rank` restricts it to one rank. Time shares sum to 1.
+def roofline(run: Run, *, by: Literal["operator", "kernel"] = "operator", rank: int | None = None) -> Result:
+    """One row an operator and its shapes, or a device's kernel, by headroom; `rank` restricts it to one rank. Time
+    shares sum to 1.
 
-    Operators without a cost model (and views) stand with their self time, by name. Communication is left out.
+    Operators without a cost model (and views) stand with their self time, by name. A call of several kernels stands
+    whole under the longest of them: its FLOPs cannot be told apart. Communication is left out.
     """
     run = with_paired_lookups(run)
     costs = operator_costs(run)
@@ -51,12 +54,14 @@ def roofline(run: Run, *, rank: int | None = None) -> Result:
     busy_ns = int(calls["duration_ns"].sum())
     if busy_ns == 0:
         return not_applicable("roofline", "the run holds neither operators nor kernels, as a profiler records them")
+    on_device = bool((calls["kernels"] > 0).any())
+    if by == "kernel" and not on_device:
+        return not_applicable("roofline", "by=kernel needs a device's kernels, and no device worked in this run")
     share = RankShare.of(run)
     steps = len(calls[["process", "step"]].drop_duplicates())
-    table = _table(run, calls, costs, share, busy_ns)
+    table = _table(run, calls, costs, share, by, busy_ns)
     table["duration_per_step_ns"] = table["duration_ns"] / steps
     covered_share = float(calls.loc[calls["covered"], "duration_ns"].sum() / busy_ns)
-    on_device = bool((calls["kernels"] > 0).any())
     summary = {
         "covered_time_share": covered_share,
         "steps": steps,
@@ -73,6 +78,11 @@ def roofline(run: Run, *, rank: int | None = None) -> Result:
         compute_ns = calls["compute_ns"]
         summary["other_kernel_time_pct"] = float(100 * compute_ns[~calls["named"]].sum() / max(compute_ns.sum(), 1))
     notes = _notes(summary, table, on_device)
+    if by == "kernel":
+        several_share = calls.loc[calls["kernels"] > 1, "duration_ns"].sum() / busy_ns
+        notes.append(
+            f"{several_share:.1%} of the time is in calls of several kernels, which stand under the longest one"
+        )
     return Result("roofline", table[list(COLUMNS)], summary, notes)
 
 
@@ -92,15 +102,18 @@ def bound_by(duration_ns: float, compute_ns: float, memory_ns: float, near_empty
     return "compute" if compute_ns >= memory_ns else "memory"
 
 
-def _table(run: Run, calls: pd.DataFrame, costs: Mapping[int, Cost], share: RankShare, busy_ns: int) -> pd.DataFrame:
-    """COLUMNS, one row an operator, by headroom."""
+def _table(
+    run: Run, calls: pd.DataFrame, costs: Mapping[int, Cost], share: RankShare, by: str, busy_ns: int
+) -> pd.DataFrame:
+    """COLUMNS, one row an operator or kernel, by headroom."""
     calls = calls.join(_per_call(calls, costs, share), on="operator_id")
     shaped = calls["covered"] & (calls["model"] != VIEW)
     signatures = run.operators.reindex(calls["operator_id"])
-    calls["shapes"] = np.where(shaped, signatures["input_dims"], "")
+    calls["shapes"] = np.where(shaped & (by == "operator"), signatures["input_dims"], "")
     calls["dtypes"] = np.where(shaped, signatures["input_types"], "")
     texts = ["model", "tier", "precision", "ceiling_source"]
     calls[texts] = calls[texts].astype("object").fillna("")
+    calls["name"] = calls["name" if by == "operator" else "longest_kernel"]
     calls[["name", "phase"]] = calls[["name", "phase"]].astype("object")
     groups = calls.groupby(["name", "shapes", "dtypes", "model"], sort=False)
     table = groups[_SUMMED].sum(min_count=1).join(groups[["tier", "precision", "ceiling_source"]].first())

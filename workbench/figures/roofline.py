@@ -31,7 +31,7 @@ def roofline(result: Result) -> go.Figure:
     with_flops, without = table[table["flops"] > 0], table[table["flops"] == 0]
     fig = make_subplots(
         cols=2, column_widths=[0.64, 0.36], horizontal_spacing=0.1,
-        subplot_titles=["operators with FLOPs", "operators without"],
+        subplot_titles=["work with FLOPs", "without FLOPs"],
     )  # fmt: skip
     roofs = pd.DataFrame(result.summary["roofs"], columns=["name", "kind", "value", "unit", "source"])
     _draw_roofs(fig, roofs, with_flops["intensity"], without["call_bytes"])
@@ -44,11 +44,11 @@ def roofline(result: Result) -> go.Figure:
     fig.update_yaxes(title="achieved [FLOP/s]", row=1, col=1)
     fig.update_xaxes(title="bytes of a call [B]", tickformat="~s", row=1, col=2)
     fig.update_yaxes(title="achieved [B/s]", row=1, col=2)
-    shown = f"the {MAX_POINTS} operators with the most time of {len(drawable):,}" if len(drawable) > len(table) else ""
+    shown = f"the {MAX_POINTS} rows with the most time of {len(drawable):,}" if len(drawable) > len(table) else ""
     return fig.update_layout(
         height=640, legend={"y": -0.14, "yanchor": "top", "x": 0, "xanchor": "left", "itemsizing": "constant"},
         legend2={"orientation": "h", "y": -0.21, "yanchor": "top", "x": 0, "xanchor": "left"},
-        title={"text": "Operators against the roofs of the machine", "subtitle": {"text": shown}},
+        title={"text": "Against the roofs of the machine", "subtitle": {"text": shown}},
     )  # fmt: skip
 
 

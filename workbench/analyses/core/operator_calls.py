@@ -38,10 +38,12 @@ def operator_calls(run: Run, costs: Mapping[int, Cost], rank: int | None = None)
 
     Columns: operator_id (-1 where there is none), name, process, rank, step, phase, start_ns, duration_ns, covered
     (its cost is known; views count), named (a model knows the operator, even where shapes are missing), compute_ns
-    (device time in linked compute kernels; 0 on the host), kernels (device events; 0 on the host), copied_bytes (over
-    PCIe, as the profiler counted). On the host the duration is inclusive for an operator whose cost is known and self
-    time otherwise; on a device it is the sum over the events launched under the call, and calls that launched nothing
-    are left out. An unknown rank is an InputError.
+    (device time in linked compute kernels; 0 on the host), kernels (device events; 0 on the host), longest_kernel (name
+    of the longest of them; "" on the host), copied_bytes (over PCIe, as the profiler counted).
+
+    On the host the duration is inclusive for an operator whose cost is known and self time otherwise; on a device it is
+    the sum over the events launched under the call, and calls that launched nothing are left out. An unknown rank is an
+    InputError.
     """
     if rank is not None and rank not in run.ranks:
         raise InputError(f"rank {rank} is not in this run: it has {', '.join(map(str, run.ranks)) or 'none'}")
@@ -92,7 +94,8 @@ def _host_calls(
     calls = np.flatnonzero(chosen & (owns | (owner < 0)))
     # A writer that rounds may let children outlast their parent by a microsecond.
     own_ns = np.where(owns, durations, np.maximum(worked - children, 0))[calls]
-    return calls, pd.DataFrame({"duration_ns": own_ns, "compute_ns": 0, "kernels": 0, "copied_bytes": 0.0})
+    frame = {"duration_ns": own_ns, "compute_ns": 0, "kernels": 0, "longest_kernel": "", "copied_bytes": 0.0}
+    return calls, pd.DataFrame(frame)
 
 
 def _waited_ns(events: pd.DataFrame) -> np.ndarray:
@@ -132,4 +135,7 @@ def _device_calls(
         }
     )  # fmt: skip
     sums = parts.groupby(calls).sum()
+    by_length = np.lexsort((durations, calls))
+    longest = kernels[by_length[np.diff(calls[by_length], append=-1) != 0]]  # the last of each call, in order of calls
+    sums["longest_kernel"] = events["name"].array[longest]
     return sums.index.to_numpy(), sums.reset_index(drop=True)
