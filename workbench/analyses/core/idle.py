@@ -49,8 +49,9 @@ def idle_gaps(run: Run, timeline: Timeline) -> pd.DataFrame:
         columns = {
             "lane": (np.full(len(gaps), number), lanes),
             "cause": (cause, CAUSES),
-            "name": (name, host.names.texts), "before_operator": (before, host.names.texts),
-        }  # fmt: skip
+            "name": (name, host.names.texts),
+            "before_operator": (before, host.names.texts),
+        }
         table = {column: pd.Categorical.from_codes(*coded) for column, coded in columns.items()}
         tables.append(pd.DataFrame(table | {"idle_ns": gaps[:, 1] - gaps[:, 0]}))
     return pd.concat(tables, ignore_index=True)
