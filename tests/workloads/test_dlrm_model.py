@@ -6,11 +6,15 @@ import torch
 from torch import nn
 
 from workbench.costs import mlp_flops
+from workbench.embeddings.link import Link, WireBytes
+from workbench.embeddings.sharded import EmbeddingOptions, ShardedEmbeddings
+from workbench.embeddings.sharding import uniform_plan
+from workbench.embeddings.tables import TableConfig
 from workbench.trace.recorder import Recorder
 from workbench.trace.streams import read_accesses
 from workbench.workloads.training.accesses import AccessLog
 from workbench.workloads.training.config import tiny
-from workbench.workloads.training.gradients import FlatGradients
+from workbench.workloads.training.gradients import SummedGradients
 from workbench.workloads.training.manifest import describe
 from workbench.workloads.training.model import DotInteraction, mlp
 
@@ -40,21 +44,24 @@ def test_interaction_takes_embeddings_in_any_grouping():
     torch.testing.assert_close(together[:, :5], bottom, rtol=0, atol=0)
 
 
-def test_flat_gradients_are_the_gradients():
+def test_summed_gradients_are_the_gradients():
     model, same = mlp((3, 4, 1)), mlp((3, 4, 1))
     same.load_state_dict(model.state_dict())
-    flat = FlatGradients(list(model.parameters()), ranks=1, recorder=Recorder(None))
+    parameters = list(model.parameters())
+    link = Link(0, 1, Recorder(None), WireBytes(), "dense")
+    summed = SummedGradients([parameters[2:], parameters[:2]], link, overlap=True)
     for seed in range(2):
         torch.manual_seed(seed)
         x = torch.randn(6, 3)
-        flat.zero()
+        summed.start(torch.tensor(1.5), torch.tensor(2.0))
         same.zero_grad()
         for each in (model, same):
             each(x).square().sum().backward()
-        assert flat.all_reduce(torch.tensor(1.5), torch.tensor(2.0)) == (1.5, 2.0)
+        assert summed.finish() == (1.5, 2.0)
         for ours, theirs in zip(model.parameters(), same.parameters(), strict=True):
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
-            assert ours.grad.untyped_storage().data_ptr() == flat.flat.untyped_storage().data_ptr()
+    storages = {parameter.grad.untyped_storage().data_ptr() for parameter in parameters}
+    assert len(storages) == 2  # one flat buffer a bucket
 
 
 def test_mlp_has_no_activation_at_its_end():
@@ -62,18 +69,24 @@ def test_mlp_has_no_activation_at_its_end():
 
 
 def test_accesses_are_whole_contiguous_steps_within_the_budget(tmp_path):
-    lengths = torch.tensor([[2, 0, 1], [1, 1, 0]], dtype=torch.int32)
-    indices = torch.tensor([5, 5, 7, 1, 2])
-    step_bytes = lengths.nbytes + indices.nbytes
-    with Recorder(tmp_path, "trainer-0", 0) as recorder:
-        log = AccessLog(recorder, tables=[3, 8], limit_bytes=2 * step_bytes + 1)
-        for recorder.step in range(4):
-            log.record(lengths, indices)
-    found = read_accesses([tmp_path])
-    assert found["step"].tolist() == [0, 0, 1, 1] and found["table"].tolist() == [3, 8, 3, 8]
-    np.testing.assert_array_equal(found["lengths"][0], [2, 0, 1])
-    np.testing.assert_array_equal(found["rows"][0], [5, 5, 7])
-    np.testing.assert_array_equal(found["rows"][3], [1, 2])
+    features = [TableConfig(name=name, rows=9, dim=4) for name in "ab"]
+    for scheme, shards in (("table-wise", [0, 1]), ("data-parallel", [0, 1])):
+        plan = uniform_plan(features, 1, scheme)
+        tables = ShardedEmbeddings(features, plan, EmbeddingOptions(), 0, torch.device("cpu"), Recorder(None))
+        lengths = torch.tensor([[2, 0, 1], [1, 1, 0]], dtype=torch.int32)
+        routed = tables.route(lengths, torch.tensor([5, 5, 7, 1, 2]))
+        lookups = tables.send(routed).finish()
+        step_bytes = lengths.nbytes + 5 * 8
+        with Recorder(tmp_path, scheme, 0) as recorder:
+            log = AccessLog(recorder, tables, limit_bytes=2 * step_bytes + 1)
+            for recorder.step in range(4):
+                log.record(routed, lookups)
+        found = read_accesses([tmp_path])
+        found = found[found["process"] == scheme].reset_index()
+        assert found["step"].tolist() == [0, 0, 1, 1] and found["table"].tolist() == 2 * shards
+        np.testing.assert_array_equal(found["lengths"][0], [2, 0, 1])
+        np.testing.assert_array_equal(found["rows"][0], [5, 5, 7])
+        np.testing.assert_array_equal(found["rows"][3], [1, 2])
 
 
 def test_manifest_counts_what_the_model_is():

@@ -1,10 +1,15 @@
 """What one embedding table is, and a seeded set of them with the spread that production tables show."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.data.features import Feature
+
+if TYPE_CHECKING:
+    from workbench.embeddings.plan import Shard
 
 ELEMENT_BYTES = 4  # weights and optimizer state are fp32
 
@@ -31,6 +36,24 @@ class TableConfig(Feature):
     def state_bytes_per_row(self) -> int:
         """Bytes of optimizer state a row: row-wise AdaGrad keeps one number."""
         return ELEMENT_BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableShard(TableConfig):
+    """Part of the table `whole`, from (`row_begin`, `column_begin`) on: a table of its own for lookups."""
+
+    whole: TableConfig
+    row_begin: int = 0
+    column_begin: int = 0
+
+    @classmethod
+    def of(cls, table: TableConfig, shard: "Shard | None" = None) -> "TableShard":
+        """The shard of `table`, or all of it. An empty shard still has one row, which nobody looks up."""
+        fields = {field.name: getattr(table, field.name) for field in dataclasses.fields(TableConfig)}
+        if shard is None:
+            return cls(**fields, whole=table)
+        fields |= {"rows": max(shard.rows, 1), "dim": shard.dim}
+        return cls(**fields, whole=table, row_begin=shard.row_begin, column_begin=shard.column_begin)
 
 
 def synthetic_tables(

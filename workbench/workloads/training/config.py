@@ -1,9 +1,12 @@
 """Every setting of the training workload, and the presets: functions that change a few of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from workbench.data.criteo import CATEGORIES, DENSE
+from workbench.embeddings.plan import Plan
+from workbench.embeddings.sharding import uniform_plan
 from workbench.embeddings.tables import TableConfig, synthetic_tables
 from workbench.errors import InputError
 
@@ -17,6 +20,16 @@ class Config:
     device: Literal["cpu", "cuda"] = "cpu"
     threads_per_rank: int | None = None  # none: the usable cores, shared equally by this machine's ranks
     kernel: Literal["auto", "fbgemm", "torch"] = "auto"
+    # Sharding: one scheme for all tables ("mixed": one after the other), or the plan in the JSON file `plan`.
+    sharding: Literal["table-wise", "row-wise", "column-wise", "table-row-wise", "data-parallel", "mixed"] = (
+        "table-wise"
+    )
+    host_ranks: int | None = None  # ranks that table-row-wise takes for one host; none: this run's ranks
+    plan: str | None = None
+    forward_wire: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"  # what pooled rows travel as
+    backward_wire: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"  # what their gradients travel as
+    fixed_order: bool = False  # the same bits for any plan and number of ranks, given the same gradients; slower
+    pipeline: bool = True  # exchanges of the next batches and sums of gradients hide behind compute
     # Data: our own click log, or the Criteo log at `data`.
     source: Literal["sessions", "criteo"] = "sessions"
     data: str | None = None
@@ -34,6 +47,7 @@ class Config:
     steps: int = 100
     warmup_steps: int = 5  # tagged, and left out of throughput
     evaluation_batches: int = 4  # held-out global batches after the last step
+    dense_optimizer: Literal["adagrad", "sgd"] = "adagrad"
     dense_learning_rate: float = 0.01
     embedding_learning_rate: float = 0.05
     seed: int = 0
@@ -58,8 +72,8 @@ class Config:
             raise InputError(
                 f"setting global_batch_size={self.global_batch_size} cannot be shared equally by ranks={self.ranks}"
             )
-        if self.tables < self.ranks:
-            raise InputError(f"setting tables={self.tables}: each of ranks={self.ranks} needs a table of its own")
+        if self.host_ranks is not None and (self.host_ranks < 1 or self.ranks % self.host_ranks):
+            raise InputError(f"setting host_ranks={self.host_ranks}: ranks={self.ranks} must be a multiple of it")
         if len(self.rows) != 2 or not 1 <= self.rows[0] <= self.rows[1]:
             raise InputError(f"setting rows={self.rows}: give the smallest and the largest table, such as 1000,100000")
         if self.session_samples < 1:
@@ -77,6 +91,17 @@ class Config:
         if self.source == "criteo":
             return tuple(TableConfig(name=name, rows=self.rows[1], dim=self.dim) for name in CATEGORIES)
         return synthetic_tables(self.tables, self.rows, self.dim, self.pooling_factor, self.seed)
+
+    def plan_for(self, ranks: int) -> Plan:
+        """Where the tables lie; InputError where `plan` is no plan of these tables for these ranks."""
+        if self.plan is None:
+            return uniform_plan(self.table_configs, ranks, self.sharding, self.host_ranks)
+        try:
+            plan = Plan.from_json(Path(self.plan).read_bytes())
+        except OSError as error:
+            raise InputError(f"setting plan={self.plan}: cannot read it: {error.strerror}") from None
+        plan.check(self.table_configs, ranks)
+        return plan
 
     @property
     def bottom_sizes(self) -> tuple[int, ...]:

@@ -1,17 +1,18 @@
 """What analyses must know about a training run: its size, its work a sample, its tables and where they lie."""
 
+import json
 from itertools import pairwise
 
 from workbench.costs import dlrm_flops_per_sample
-from workbench.embeddings.sharding import place_tables
+from workbench.embeddings.tables import ELEMENT_BYTES
 from workbench.workloads.training.config import Config
 
 
 def describe(config: Config) -> dict:
-    """Fields of run.json. `tables` is indexed as in the recorded accesses; `model_flops_per_sample`
-    counts forward, backward and the tables' updates."""
+    """Fields of run.json. `tables` are what ranks hold of tables, indexed as in the recorded accesses: one entry a
+    shard; `model_flops_per_sample` counts forward, backward and the tables' updates."""
     tables = config.table_configs
-    placement = place_tables(tables, config.ranks)
+    plan = config.plan_for(config.ranks)
     lookups = [table.pooling_factor for table in tables]
     return {
         "ranks": config.ranks,
@@ -22,17 +23,20 @@ def describe(config: Config) -> dict:
         ),
         "dense_parameters": sum(map(mlp_parameters, (config.bottom_sizes, config.top_sizes))),
         "embedding_parameters": sum(table.rows * table.dim for table in tables),
+        "plan": json.loads(plan.to_json()),
         "tables": [
             {
                 "name": table.name,
-                "rows": table.rows,
-                "dim": table.dim,
-                "row_bytes": table.row_bytes,
+                "scheme": table_plan.scheme,
+                "rows": shard.rows,
+                "dim": shard.dim,
+                "row_bytes": shard.dim * ELEMENT_BYTES,
                 "state_bytes_per_row": table.state_bytes_per_row,
-                "pooling_factor": table.pooling_factor,
-                "rank": rank,
+                "pooling_factor": table.pooling_factor * shard.rows / table.rows,
+                "rank": shard.rank,
             }
-            for table, rank in zip(tables, placement, strict=True)
+            for table, table_plan in zip(tables, plan.tables, strict=True)
+            for shard in table_plan.shards
         ],
     }
 

@@ -1,8 +1,8 @@
-"""DLRM (Naumov et al., 2019) for one rank: dense parts replicated, each embedding table on one rank.
+"""DLRM (Naumov et al., 2019) for one rank: dense parts replicated, embedding tables sharded over ranks.
 
     dense [B, dense_features] --> bottom MLP --> [B, D] ------------------+
                                                                           +--> interaction --> top MLP --> logit [B]
-    lookups of my tables, all ranks' samples --> pooled --exchange--> T x [B, D]
+    lookups of my shards, all ranks' samples --> pooled --exchange--> T x [B, D]
 
 B samples a rank, T tables over all ranks, D the width of every table and of the bottom MLP's output, F = T + 1.
 """
@@ -13,39 +13,35 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from workbench.embeddings.exchange import TableExchange
-from workbench.embeddings.jagged import offsets
-from workbench.embeddings.kernels import make_lookup
+from workbench.embeddings.inputs import Lookups
+from workbench.embeddings.sharded import ShardedEmbeddings
 from workbench.trace.recorder import Recorder
 from workbench.workloads.training.config import Config
+from workbench.workloads.training.pipeline import Inputs
 
 
 class DLRM(nn.Module):
     """The MLPs are equal on all ranks and need an optimizer; the tables update themselves in their backward pass."""
 
-    def __init__(self, config: Config, exchange: TableExchange, device: torch.device, recorder: Recorder) -> None:
+    def __init__(self, config: Config, tables: ShardedEmbeddings, device: torch.device, recorder: Recorder) -> None:
         super().__init__()
-        self.exchange, self.recorder = exchange, recorder
-        tables = [config.table_configs[table] for table in exchange.local_tables]
-        self.lookup = make_lookup(tables, config.kernel, config.embedding_learning_rate, device, config.seed)
+        self.tables, self.recorder = tables, recorder
         torch.manual_seed(config.seed)  # the same MLPs on every rank
         self.bottom = mlp(config.bottom_sizes).to(device)
-        self.interaction = DotInteraction(exchange.order).to(device)
+        self.interaction = DotInteraction(tables.order).to(device)
         self.top = mlp(config.top_sizes).to(device)
 
     def dense_parameters(self) -> list[nn.Parameter]:
-        """The MLPs' parameters. `parameters()` is not for training: FBGEMM's tables are in there too."""
+        """The MLPs' parameters, those first whose gradients the backward pass reaches last."""
         return [*self.bottom.parameters(), *self.top.parameters()]
 
-    def forward(self, dense: Tensor, lengths: Tensor, indices: Tensor) -> Tensor:
-        """Logits [B] of this rank's samples: dense [B, dense_features], and the lookups of this rank's tables for all
-        ranks' samples: lengths [local tables, ranks * B], indices [sum of lengths]."""
+    def forward(self, inputs: Inputs, lookups: dict[str, Lookups]) -> Tensor:
+        """Logits [B] of this rank's samples; `lookups` are all ranks' lookups of this rank's shards."""
         span = self.recorder.span
         with span("embedding_lookup", kind="compute", phase="forward"):
-            pooled = self.lookup(indices, offsets(lengths))
-            pending = self.exchange.start_embeddings(pooled)
+            pending = self.tables.start(lookups, inputs.routed)
         with span("bottom_mlp", kind="compute", phase="forward"):
-            bottom = self.bottom(dense)
+            bottom = self.bottom(inputs.dense)
         embeddings = pending.wait()
         with span("interaction", kind="compute", phase="forward"):
             interactions = self.interaction(bottom, embeddings)

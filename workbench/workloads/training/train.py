@@ -12,30 +12,33 @@ MLPs alike, and nothing is rescaled: training is the same for any number of rank
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from workbench.data.batch import Batch
 from workbench.data.criteo import Criteo
 from workbench.data.prefetch import Prefetch
 from workbench.data.sessions import Sessions
-from workbench.embeddings.exchange import TableExchange
-from workbench.embeddings.jagged import permute_segments
-from workbench.embeddings.sharding import place_tables
+from workbench.embeddings.inputs import Lookups
+from workbench.embeddings.jagged import check_ids
+from workbench.embeddings.link import DIRECTIONS, Link
+from workbench.embeddings.plan import SCHEMES
+from workbench.embeddings.sharded import EmbeddingOptions, Routed, ShardedEmbeddings
 from workbench.trace.recorder import Recorder
 from workbench.workloads.process import ProcessMetrics
 from workbench.workloads.profiling import StepProfiler
 from workbench.workloads.progress import ProgressLine
 from workbench.workloads.training.accesses import AccessLog
 from workbench.workloads.training.config import Config
-from workbench.workloads.training.gradients import FlatGradients
+from workbench.workloads.training.gradients import SummedGradients
 from workbench.workloads.training.model import DLRM
+from workbench.workloads.training.pipeline import STEPS_AHEAD, Inputs, redistribute
 from workbench.workloads.training.quality import LossSums, teacher_sums
 
 
@@ -45,7 +48,8 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler) -> dict:
     process = ProcessMetrics(recorder)
     running = LossSums()
     step_seconds = []
-    with Prefetch(trainer.inputs()) as inputs, profiler, ProgressLine(quiet=trainer.rank != 0) as progress:
+    with Prefetch(trainer.inputs()) as prepared, profiler, ProgressLine(quiet=trainer.rank != 0) as progress:
+        inputs = trainer.redistribute(prepared)
         for step in range(config.steps):
             recorder.step = step
             started = time.perf_counter()
@@ -65,6 +69,7 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler) -> dict:
             done = f"step {step + 1} of {config.steps}: loss {loss:.4f}, {samples_per_s:,.0f} samples/s"
             progress.update(done, (step + 1) / config.steps)
     recorder.step = -1
+    wire_bytes = trainer.wire_bytes_per_step()
     with recorder.span("evaluation", phase="evaluation"):
         held_out = trainer.evaluate()
     for name, value in held_out.items():
@@ -72,17 +77,7 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler) -> dict:
             recorder.metric(name, value)
     steady = step_seconds[config.warmup_steps :]
     throughput = config.global_batch_size * len(steady) / sum(steady) if steady else None
-    return {"loss": loss, "samples_per_s": throughput, **held_out}
-
-
-class Inputs(NamedTuple):
-    """A batch on the device, lookups in placement order: dense [B, dense_features], lengths [tables, B], indices,
-    labels [B]."""
-
-    dense: Tensor
-    lengths: Tensor
-    indices: Tensor
-    labels: Tensor
+    return {"loss": loss, "samples_per_s": throughput, **held_out, "wire_bytes_per_step": wire_bytes}
 
 
 class Trainer:
@@ -95,34 +90,49 @@ class Trainer:
         cuda = config.device == "cuda"
         self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
         tables = config.table_configs
-        placement = place_tables(tables, self.ranks)
-        self.exchange = TableExchange(placement, [table.dim for table in tables], self.rank, self.ranks, recorder)
-        self.accesses = AccessLog(recorder, self.exchange.local_tables, config.accesses_limit_bytes)
+        plan = config.plan_for(self.ranks)
+        options = EmbeddingOptions(
+            config.kernel, config.embedding_learning_rate, config.seed, config.forward_wire, config.backward_wire,
+            config.fixed_order,
+        )  # fmt: skip
+        self.tables = ShardedEmbeddings(tables, plan, options, self.rank, self.device, recorder)
+        self.accesses = AccessLog(recorder, self.tables, config.accesses_limit_bytes)
         self.source = make_source(config)
-        self.model = DLRM(config, self.exchange, self.device, recorder)
-        self.gradients = FlatGradients(self.model.dense_parameters(), self.ranks, recorder)
-        self.optimizer = torch.optim.Adagrad(self.model.dense_parameters(), lr=config.dense_learning_rate)
+        self.model = DLRM(config, self.tables, self.device, recorder)
+        link = Link(self.rank, self.ranks, recorder, self.tables.wire_bytes, "dense")
+        self.gradients = SummedGradients(self._buckets(), link, overlap=config.pipeline)
+        self.optimizer = make_optimizer(config, self.model.dense_parameters())
+
+    def _buckets(self) -> list[list[nn.Parameter]]:
+        """Replicated parameters in the order in which the backward pass has their gradients complete."""
+        buckets = [self.model.top, self.tables, self.model.bottom]
+        parameters = [list(part.dense_parameters() if part is self.tables else part.parameters()) for part in buckets]
+        return [bucket for bucket in parameters if bucket]
 
     def inputs(self) -> Iterator[Inputs]:
         """This rank's part of every training batch, ready to use."""
-        return map(self.prepare, self.source.batches(self.rank, self.ranks))
+        # As many on every rank: each takes part in the others' exchanges.
+        return map(self.prepare, islice(self.source.batches(self.rank, self.ranks), self.config.steps))
 
-    def step(self, inputs: Iterator[Inputs]) -> LossSums:
+    def redistribute(self, prepared: Iterable[Inputs]) -> Iterator[tuple[Inputs, dict[str, Lookups]]]:
+        """Batches with the lookups that come to this rank's shards."""
+        return redistribute(prepared, self.tables, self.recorder, STEPS_AHEAD if self.config.pipeline else 0)
+
+    def step(self, batches: Iterator[tuple[Inputs, dict[str, Lookups]]]) -> LossSums:
         """One step; the sums are over all ranks."""
         span = self.recorder.span
-        with span("input", kind="wait", phase="input"):
-            batch = next(inputs)
-        lengths, indices = self.route(batch)
-        self.accesses.record(lengths, indices)
-        logits = self.model(batch.dense, lengths, indices)
+        inputs, lookups = next(batches)
+        self.accesses.record(inputs.routed, lookups)
+        logits = self.model(inputs, lookups)
         with span("loss", kind="compute", phase="forward"):
-            log_loss = binary_cross_entropy_with_logits(logits, batch.labels, reduction="sum")
+            log_loss = binary_cross_entropy_with_logits(logits, inputs.labels, reduction="sum")
             loss = log_loss / self.config.global_batch_size
         with span("backward", kind="compute", phase="backward"):
-            self.gradients.zero()
-            loss.backward()  # the tables update themselves in here
-        sums = self.gradients.all_reduce(log_loss, batch.labels.sum())
+            self.gradients.start(log_loss, inputs.labels.sum())
+            loss.backward()  # most tables update themselves in here
+        sums = self.gradients.finish()
         with span("optimizer", kind="compute", phase="optimizer"):
+            self.tables.update()
             self.optimizer.step()
         return LossSums(*sums, self.config.global_batch_size)
 
@@ -131,8 +141,8 @@ class Trainer:
         """Normalized entropy of the held-out samples, and of the teacher that drew their labels: the floor."""
         model, teacher = LossSums(), LossSums()
         for batch in self.source.held_out(self.rank, self.ranks, self.config.evaluation_batches):
-            inputs = self.prepare(batch)
-            logits = self.model(inputs.dense, *self.route(inputs))
+            [(inputs, lookups)] = redistribute([self.prepare(batch)], self.tables, self.recorder, ahead=0)
+            logits = self.model(inputs, lookups)
             log_loss = binary_cross_entropy_with_logits(logits, inputs.labels, reduction="sum")
             model += LossSums(float(log_loss), float(inputs.labels.sum()), len(batch))
             if batch.probability is not None:
@@ -142,24 +152,42 @@ class Trainer:
         return {name: None if math.isnan(value) else value for name, value in zip(names, values, strict=True)}
 
     def prepare(self, batch: Batch) -> Inputs:
-        """To tensors on the device, tables in the order in which they travel."""
-        lengths, indices = permute_segments(
-            torch.from_numpy(batch.lengths), torch.from_numpy(batch.indices), self.exchange.order
-        )
+        """To tensors on the device, lookups in the order in which they travel; InputError for an id without a row."""
+        lengths, indices = torch.from_numpy(batch.lengths), torch.from_numpy(batch.indices)
+        check_ids(self.source.features, lengths, indices)
+        routed = self.tables.route(lengths, indices)
         dense, labels = torch.from_numpy(batch.dense), torch.from_numpy(batch.labels)
-        return Inputs(*(tensor.to(self.device) for tensor in (dense, lengths, indices, labels)))
+        return Inputs(
+            dense.to(self.device),
+            labels.to(self.device),
+            Routed(*(part if part is None else part.to(self.device) for part in routed)),
+        )
 
-    def route(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """All ranks' lookups of this rank's tables: lengths [local tables, ranks * B], indices."""
-        received = self.exchange.send_lookups(inputs.lengths, inputs.indices)
-        with self.recorder.span("group_by_table", kind="memory", phase="input"):
-            return self.exchange.group_by_table(*received)
+    def wire_bytes_per_step(self) -> dict[str, dict[str, float]]:
+        """Bytes that ranks have sent to each other, mean over steps, sum over ranks: by scheme and direction."""
+        keys = [(scheme, direction) for scheme in (*SCHEMES, "dense") for direction in DIRECTIONS]
+        counted = torch.tensor(
+            [float(self.tables.wire_bytes[key]) for key in keys], dtype=torch.float64, device=self.device
+        )
+        if self.ranks > 1:
+            dist.all_reduce(counted)
+        found: dict[str, dict[str, float]] = {}
+        for (scheme, direction), sent_bytes in zip(keys, counted.tolist(), strict=True):
+            if sent_bytes:
+                found.setdefault(scheme, {})[direction] = sent_bytes / self.config.steps
+        return found
 
     def over_ranks(self, sums: LossSums) -> LossSums:
         total = torch.tensor([sums.log_loss, sums.labels, sums.samples], dtype=torch.float64, device=self.device)
         if self.ranks > 1:
             dist.all_reduce(total)
         return LossSums(*total.tolist())
+
+
+def make_optimizer(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """What updates the MLPs."""
+    make = torch.optim.SGD if config.dense_optimizer == "sgd" else torch.optim.Adagrad
+    return make(parameters, lr=config.dense_learning_rate)
 
 
 def make_source(config: Config) -> Sessions | Criteo:
