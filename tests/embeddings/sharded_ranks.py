@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from workbench.embeddings.link import WireBytes
 from workbench.embeddings.plan import SCHEMES
 from workbench.embeddings.sharded import EmbeddingOptions, ShardedEmbeddings
 from workbench.embeddings.sharding import uniform_plan
@@ -51,7 +52,9 @@ def train(case: str, rank: int, ranks: int) -> dict[str, np.ndarray]:
     """Pooled rows of every step, and at the end every shard's weights and state."""
     scheme, options = CASES[case]
     plan = uniform_plan(TABLES, ranks, scheme, host_ranks=2 if ranks == 4 else None)
-    tables = ShardedEmbeddings(TABLES, plan, EmbeddingOptions(**options), rank, torch.device("cpu"), Recorder(None))
+    tables = ShardedEmbeddings(
+        TABLES, plan, EmbeddingOptions(**options), rank, torch.device("cpu"), Recorder(None), WireBytes()
+    )
     mine = slice(rank * SAMPLES // ranks, (rank + 1) * SAMPLES // ranks)
     found = {}
     for step in range(STEPS):

@@ -25,7 +25,7 @@ def train(config, folder: Path, rank: int) -> None:
     with recorder, Prefetch((trainer := Trainer(config, recorder)).inputs()) as prepared:
         batches = trainer.redistribute(prepared)
         losses = [trainer.step(batches).log_loss for _ in range(config.steps)]
-    found = {f"table {held.table}": held.weight for held in trainer.tables.held()}
+    found = {f"table {held.table}": held.weight for tables in trainer.tables.sets for held in tables.held()}
     found |= {f"mlp {i}": p.detach() for i, p in enumerate(trainer.model.dense_parameters())}
     evaluation = [value or -1 for value in trainer.evaluate().values()]
     np.savez(folder / f"rank-{rank}-of-{config.ranks}.npz", losses=losses, evaluation=evaluation, **found)

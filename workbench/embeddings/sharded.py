@@ -41,12 +41,18 @@ class EmbeddingOptions:
 
 
 class Routed(NamedTuple):
-    """One batch's lookups in travel order, and the data-parallel tables' own: lengths [pieces or tables, B]."""
+    """One batch's lookups in travel order, lengths [pieces of all ranks, B], and the data-parallel tables' own, which
+    do not travel; and how long all bags were, [tables, B]."""
 
     lengths: Tensor
     indices: Tensor
-    own_lengths: Tensor | None
-    own_indices: Tensor | None
+    own_lengths: Tensor
+    own_indices: Tensor
+    lengths_of_tables: Tensor
+
+    def to(self, device: torch.device) -> "Routed":
+        """The same on a device."""
+        return Routed(*(tensor.to(device) for tensor in self))
 
 
 class HeldTable(NamedTuple):
@@ -66,12 +72,12 @@ class ShardedEmbeddings(nn.Module):
 
     def __init__(
         self, tables: Sequence[TableConfig], plan: Plan, options: EmbeddingOptions, rank: int, device: torch.device,
-        recorder: Recorder,
+        recorder: Recorder, wire_bytes: WireBytes,
     ) -> None:  # fmt: skip
         super().__init__()
         plan.check(tables, plan.ranks)
         self.plan, self.options, self.device, self.recorder = plan, options, device, recorder
-        self.wire_bytes = WireBytes()
+        self.wire_bytes = wire_bytes
         self._rank, self._configs = rank, tables
         self.routing = Routing(plan, replicate=options.fixed_order)
         self.schemes = self.routing.schemes
@@ -130,21 +136,21 @@ class ShardedEmbeddings(nn.Module):
         return make_lookup(tables, options.kernel, options.learning_rate, self.device, options.seed)
 
     def _replicated_tables(self) -> ReplicatedTables | None:
-        numbers = [number for number, table in enumerate(self.plan.tables) if table.scheme == "data-parallel"]
-        if not numbers or self.options.fixed_order:
+        sent = {piece.table for pieces in self.routing.pieces_of for piece in pieces}
+        self._own_tables = [number for number in range(len(self._configs)) if number not in sent]
+        if not self._own_tables:
             return None
-        tables = [self._configs[number] for number in numbers]
+        tables = [self._configs[number] for number in self._own_tables]
         replicated = ReplicatedTables(tables, self.options.learning_rate, self.device, self.options.seed)
-        self._own_tables = numbers
-        self.order += [numbers[place] for place in replicated.order]
+        self.order += [self._own_tables[place] for place in replicated.order]
         return replicated
 
     def route(self, lengths: Tensor, indices: Tensor) -> Routed:
         """A batch's lookups as they travel: lengths [tables, B], indices [sum of lengths], on the host."""
-        own: tuple[Tensor | None, Tensor | None] = (None, None)
+        own = permute_segments(lengths, indices, self._own_tables)
         if self.replicated:
-            own = self.replicated.prepare(*permute_segments(lengths, indices, self._own_tables))
-        return Routed(*self.routing.route(lengths, indices), *own)
+            own = self.replicated.prepare(*own)
+        return Routed(*self.routing.route(lengths, indices), *own, lengths)
 
     def send(self, routed: Routed) -> Arriving:
         """Begin the input exchange; its `send_indices` and `finish` complete it."""

@@ -1,6 +1,7 @@
 """What one embedding table is, and a seeded set of them with the spread that production tables show."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,9 +58,9 @@ class TableShard(TableConfig):
 
 
 def synthetic_tables(
-    count: int, rows: tuple[int, int], dim: int, pooling_factor: float, seed: int
+    count: int, rows: tuple[int, int], dims: Sequence[int], pooling_factor: float, seed: int
 ) -> tuple[TableConfig, ...]:
-    """`count` tables: rows log-uniform between `rows`, pooling factors lognormal with mean `pooling_factor`."""
+    """`count` tables of widths `dims`: rows log-uniform over `rows`, pooling lognormal with mean `pooling_factor`."""
     random = np.random.default_rng(seed)
     table_rows = np.exp(random.uniform(np.log(rows[0]), np.log(rows[1]), count)).round()
     pooling = random.lognormal(0.0, POOLING_SIGMA, count)
@@ -70,8 +71,14 @@ def synthetic_tables(
     repeat = np.where(random.random(count) < USER_SHARE, USER_REPEAT, 0.0)
     return tuple(
         TableConfig(
-            name=f"table_{index}", rows=int(table_rows[index]), dim=dim, pooling_factor=float(pooling[index]),
+            name=f"table_{index}", rows=int(table_rows[index]), dim=dims[index], pooling_factor=float(pooling[index]),
             zipf_exponent=float(zipf[index]), coverage=float(coverage[index]), session_repeat=float(repeat[index]),
         )
         for index in range(count)
     )  # fmt: skip
+
+
+def log_spaced(count: int, ends: tuple[int, int]) -> list[int]:
+    """`count` numbers at the middle of equal steps of the logarithm between both `ends`, ascending."""
+    steps = (np.arange(count) + 0.5) / count
+    return np.exp(np.log(ends[0]) + steps * np.log(ends[1] / ends[0])).round().astype(int).tolist()

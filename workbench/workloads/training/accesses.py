@@ -1,11 +1,14 @@
 """Which rows were looked up, in order: what reuse distances are computed from."""
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 from workbench.embeddings.inputs import Lookups
 from workbench.embeddings.plan import Plan, Shard
 from workbench.embeddings.sharded import Routed, ShardedEmbeddings
 from workbench.trace.recorder import Recorder
+from workbench.workloads.training.tables import ModelTables, Received
 
 
 def numbered_shards(plan: Plan) -> dict[tuple[str, Shard], int]:
@@ -21,31 +24,46 @@ class AccessLog:
     are modelled, and the first profiled steps lie inside it.
     """
 
-    def __init__(self, recorder: Recorder, tables: ShardedEmbeddings, limit_bytes: int) -> None:
-        self.recorder, self.schemes = recorder, tables.schemes
+    def __init__(self, recorder: Recorder, tables: ModelTables, limit_bytes: int) -> None:
+        self.recorder, self.tables = recorder, tables
         self.left_bytes = limit_bytes if recorder.enabled else 0
-        numbers = numbered_shards(tables.plan)
-        # An empty shard, which only fills a place in an exchange, has no number, and no accesses.
-        self.shards = [numbers.get((tables.name(piece.table), piece.shard)) for piece in tables.pieces]
-        self.own_shards = [numbers[held.table, held.shard] for held in tables.held_replicated()]
-        self.own_row_bases = tables.replicated.row_bases.tolist() if tables.replicated else []
+        self.numbers = numbered_shards(tables.plan)
 
-    def record(self, routed: Routed, lookups: dict[str, Lookups]) -> None:
+    def record(self, received: Received) -> None:
         """One step, whole or not at all."""
-        parts = [(part.lengths, part.indices) for part in lookups.values()]
-        own = [] if routed.own_lengths is None else [(routed.own_lengths, routed.own_indices)]
-        size_bytes = sum(lengths.nbytes + indices.nbytes for lengths, indices in parts + own)
+        if self.left_bytes == 0:
+            return
+        sets = zip(self.tables.sets, received.inputs.routed, received.lookups, strict=True)
+        parts = [part for each in sets for part in _accesses(*each)]
+        size_bytes = sum(lengths.nbytes + rows.nbytes for *_, lengths, rows in parts)
         if size_bytes > self.left_bytes:
             self.left_bytes = 0
             return
         self.left_bytes -= size_bytes
         with self.recorder.span("record_accesses", kind="runtime"):
-            self._record(self.shards, parts, [0] * len(self.shards))
-            self._record(self.own_shards, own, self.own_row_bases)
+            for table, shard, lengths, rows in parts:
+                # An empty shard, which only fills a place in an exchange, has no number, and no accesses.
+                if (table, shard) in self.numbers:
+                    number = self.numbers[table, shard]
+                    self.recorder.accesses(number, lengths.cpu().numpy(), rows.cpu().numpy())
 
-    def _record(self, shards: list[int | None], parts: list[tuple[Tensor, Tensor]], row_bases: list[int]) -> None:
-        bags = [each for lengths, _ in parts for each in lengths.cpu()]
-        rows_of = [each for lengths, indices in parts for each in indices.cpu().split(lengths.sum(1).tolist())]
-        for shard, lengths, rows, base in zip(shards, bags, rows_of, row_bases, strict=True):
-            if shard is not None:
-                self.recorder.accesses(shard, lengths.numpy(), rows.numpy() - base)
+
+def _accesses(
+    tables: ShardedEmbeddings, routed: Routed, lookups: dict[str, Lookups]
+) -> Iterator[tuple[str, Shard, Tensor, Tensor]]:
+    """(table, shard, lengths [bags], rows) of everything that this rank holds."""
+    pieces = iter(tables.pieces)
+    for asked in lookups.values():
+        for lengths, rows in _segments(asked.lengths, asked.indices):
+            piece = next(pieces)
+            yield tables.name(piece.table), piece.shard, lengths, rows
+    if tables.replicated:
+        bases = tables.replicated.row_bases.tolist()
+        own = _segments(routed.own_lengths, routed.own_indices)
+        for held, base, (lengths, rows) in zip(tables.held_replicated(), bases, own, strict=True):
+            yield held.table, held.shard, lengths, rows - base
+
+
+def _segments(lengths: Tensor, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every segment's lengths [bags] and indices."""
+    return zip(lengths, indices.split(lengths.sum(1).tolist()), strict=True)

@@ -3,7 +3,7 @@
 import json
 from itertools import pairwise
 
-from workbench.costs import dlrm_flops_per_sample
+from workbench.costs.recommendation import TRAINING_FACTOR, interaction_flops, mlp_flops, pooling_flops
 from workbench.embeddings.tables import ELEMENT_BYTES
 from workbench.workloads.training.config import Config
 
@@ -13,14 +13,11 @@ def describe(config: Config) -> dict:
     shard; `model_flops_per_sample` counts forward, backward and the tables' updates."""
     tables = config.table_configs
     plan = config.plan_for(config.ranks)
-    lookups = [table.pooling_factor for table in tables]
     return {
         "ranks": config.ranks,
         "threads_per_rank": config.threads_per_rank,
         "samples_per_step": config.global_batch_size,
-        "model_flops_per_sample": dlrm_flops_per_sample(
-            config.bottom_sizes, config.top_sizes, lookups, config.dim, training=True
-        ),
+        "model_flops_per_sample": model_flops(config, training=True),
         "dense_parameters": sum(map(mlp_parameters, (config.bottom_sizes, config.top_sizes))),
         "embedding_parameters": sum(table.rows * table.dim for table in tables),
         "plan": json.loads(plan.to_json()),
@@ -39,6 +36,19 @@ def describe(config: Config) -> dict:
             for shard in table_plan.shards
         ],
     }
+
+
+def model_flops(config: Config, training: bool) -> float:
+    """FLOPs a sample, forward or training (as `costs.dlrm_flops_per_sample` counts them), with the attention of
+    histories: two products of [history_length, dim] a table."""
+    products = mlp_flops(config.bottom_sizes) + mlp_flops(config.top_sizes)
+    if config.interaction == "dot":
+        products += interaction_flops(config.tables + 1, config.dim)
+    products += 4.0 * config.history_tables * config.history_length * config.dim
+    pooled = config.table_configs[: config.tables - config.history_tables]
+    pooling = sum(pooling_flops([table.pooling_factor], table.dim) for table in pooled)
+    updates = 2.0 * sum(table.pooling_factor * table.dim for table in config.table_configs)
+    return TRAINING_FACTOR * products + pooling + updates if training else products + pooling
 
 
 def mlp_parameters(sizes: tuple[int, ...]) -> int:

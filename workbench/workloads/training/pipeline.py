@@ -8,49 +8,30 @@ batch and copying it to the device is `Prefetch`'s, before that.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
-from torch import Tensor
-
-from workbench.embeddings.inputs import Arriving, Lookups
-from workbench.embeddings.sharded import Routed, ShardedEmbeddings
 from workbench.trace.recorder import Recorder
+from workbench.workloads.training.tables import Inputs, ModelTables, Received, Travelling
 
 STEPS_AHEAD = 2
 
 
-class Inputs(NamedTuple):
-    """One rank's batch on the device: dense [B, dense_features], labels [B], and its lookups in travel order."""
-
-    dense: Tensor
-    labels: Tensor
-    routed: Routed
-
-
-def redistribute(
-    batches: Iterable[Inputs], tables: ShardedEmbeddings, recorder: Recorder, ahead: int
-) -> Iterator[tuple[Inputs, dict[str, Lookups]]]:
+def redistribute(batches: Iterable[Inputs], tables: ModelTables, recorder: Recorder, ahead: int) -> Iterator[Received]:
     """Every batch with the lookups of this rank's shards, `ahead` batches under way: STEPS_AHEAD, or 0 to wait for each
     exchange where it starts."""
-    travelling: deque[tuple[Inputs, Arriving]] = deque()
+    travelling: deque[Travelling] = deque()
+    behind = min(ahead, 1)  # batches whose lengths travel while nobody waits for them
     batches = iter(batches)
     while True:
         with recorder.span("input", kind="wait", phase="input"):
             inputs = next(batches, None)
         if inputs is None:
             break
-        travelling.append((inputs, tables.send(inputs.routed)))
-        behind = min(ahead, 1)
+        travelling.append(tables.send(inputs))
         if len(travelling) > behind:
-            travelling[-1 - behind][1].send_indices()
+            travelling[-1 - behind].send_indices()
         if len(travelling) > ahead:
-            yield _arrived(travelling)
-    if ahead and travelling:
-        travelling[-1][1].send_indices()
+            yield travelling.popleft().finish()
+    if behind and travelling:
+        travelling[-1].send_indices()
     while travelling:
-        yield _arrived(travelling)
-
-
-def _arrived(travelling: deque[tuple[Inputs, Arriving]]) -> tuple[Inputs, dict[str, Lookups]]:
-    inputs, arriving = travelling.popleft()
-    return inputs, arriving.finish()
+        yield travelling.popleft().finish()

@@ -13,7 +13,7 @@ MLPs alike, and nothing is rescaled: training is the same for any number of rank
 import math
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import torch
@@ -21,15 +21,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from workbench.data.batch import Batch
 from workbench.data.criteo import Criteo
+from workbench.data.log_uniform import LogUniform
 from workbench.data.prefetch import Prefetch
 from workbench.data.sessions import Sessions
-from workbench.embeddings.inputs import Lookups
-from workbench.embeddings.jagged import check_ids
 from workbench.embeddings.link import DIRECTIONS, Link
 from workbench.embeddings.plan import SCHEMES
-from workbench.embeddings.sharded import EmbeddingOptions, Routed, ShardedEmbeddings
 from workbench.trace.recorder import Recorder
 from workbench.workloads.process import ProcessMetrics
 from workbench.workloads.profiling import StepProfiler
@@ -38,8 +35,9 @@ from workbench.workloads.training.accesses import AccessLog
 from workbench.workloads.training.config import Config
 from workbench.workloads.training.gradients import SummedGradients
 from workbench.workloads.training.model import DLRM
-from workbench.workloads.training.pipeline import STEPS_AHEAD, Inputs, redistribute
+from workbench.workloads.training.pipeline import STEPS_AHEAD, redistribute
 from workbench.workloads.training.quality import LossSums, teacher_sums
+from workbench.workloads.training.tables import Inputs, ModelTables, Received
 
 
 def run(config: Config, recorder: Recorder, profiler: StepProfiler) -> dict:
@@ -89,13 +87,7 @@ class Trainer:
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         cuda = config.device == "cuda"
         self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-        tables = config.table_configs
-        plan = config.plan_for(self.ranks)
-        options = EmbeddingOptions(
-            config.kernel, config.embedding_learning_rate, config.seed, config.forward_wire, config.backward_wire,
-            config.fixed_order,
-        )  # fmt: skip
-        self.tables = ShardedEmbeddings(tables, plan, options, self.rank, self.device, recorder)
+        self.tables = ModelTables(config, config.plan_for(self.ranks), self.rank, self.device, recorder)
         self.accesses = AccessLog(recorder, self.tables, config.accesses_limit_bytes)
         self.source = make_source(config)
         self.model = DLRM(config, self.tables, self.device, recorder)
@@ -105,30 +97,33 @@ class Trainer:
 
     def _buckets(self) -> list[list[nn.Parameter]]:
         """Replicated parameters in the order in which the backward pass has their gradients complete."""
-        buckets = [self.model.top, self.tables, self.model.bottom]
-        parameters = [list(part.dense_parameters() if part is self.tables else part.parameters()) for part in buckets]
-        return [bucket for bucket in parameters if bucket]
+        buckets = [
+            list(self.model.top.parameters()), self.tables.dense_parameters(), list(self.model.bottom.parameters())
+        ]  # fmt: skip
+        return [bucket for bucket in buckets if bucket]
 
     def inputs(self) -> Iterator[Inputs]:
         """This rank's part of every training batch, ready to use."""
-        # As many on every rank: each takes part in the others' exchanges.
-        return map(self.prepare, islice(self.source.batches(self.rank, self.ranks), self.config.steps))
+        prepared = map(self.tables.prepare, self.source.batches(self.rank, self.ranks))
+        if self.config.prepared_batches:
+            prepared = cycle(list(islice(prepared, self.config.prepared_batches)))
+        return islice(prepared, self.config.steps)  # as many on every rank: each takes part in the others' exchanges
 
-    def redistribute(self, prepared: Iterable[Inputs]) -> Iterator[tuple[Inputs, dict[str, Lookups]]]:
+    def redistribute(self, prepared: Iterable[Inputs]) -> Iterator[Received]:
         """Batches with the lookups that come to this rank's shards."""
         return redistribute(prepared, self.tables, self.recorder, STEPS_AHEAD if self.config.pipeline else 0)
 
-    def step(self, batches: Iterator[tuple[Inputs, dict[str, Lookups]]]) -> LossSums:
+    def step(self, batches: Iterator[Received]) -> LossSums:
         """One step; the sums are over all ranks."""
         span = self.recorder.span
-        inputs, lookups = next(batches)
-        self.accesses.record(inputs.routed, lookups)
-        logits = self.model(inputs, lookups)
+        received = next(batches)
+        self.accesses.record(received)
+        logits, labels = self.model(received), received.inputs.labels
         with span("loss", kind="compute", phase="forward"):
-            log_loss = binary_cross_entropy_with_logits(logits, inputs.labels, reduction="sum")
+            log_loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
             loss = log_loss / self.config.global_batch_size
         with span("backward", kind="compute", phase="backward"):
-            self.gradients.start(log_loss, inputs.labels.sum())
+            self.gradients.start(log_loss, labels.sum())
             loss.backward()  # most tables update themselves in here
         sums = self.gradients.finish()
         with span("optimizer", kind="compute", phase="optimizer"):
@@ -141,27 +136,15 @@ class Trainer:
         """Normalized entropy of the held-out samples, and of the teacher that drew their labels: the floor."""
         model, teacher = LossSums(), LossSums()
         for batch in self.source.held_out(self.rank, self.ranks, self.config.evaluation_batches):
-            [(inputs, lookups)] = redistribute([self.prepare(batch)], self.tables, self.recorder, ahead=0)
-            logits = self.model(inputs, lookups)
-            log_loss = binary_cross_entropy_with_logits(logits, inputs.labels, reduction="sum")
-            model += LossSums(float(log_loss), float(inputs.labels.sum()), len(batch))
+            [received] = redistribute([self.tables.prepare(batch)], self.tables, self.recorder, ahead=0)
+            logits, labels = self.model(received), received.inputs.labels
+            log_loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+            model += LossSums(float(log_loss), float(labels.sum()), len(batch))
             if batch.probability is not None:
                 teacher += teacher_sums(batch)
         values = [total.normalized_entropy for total in map(self.over_ranks, (model, teacher))]
         names = ("held_out_normalized_entropy", "normalized_entropy_floor")
         return {name: None if math.isnan(value) else value for name, value in zip(names, values, strict=True)}
-
-    def prepare(self, batch: Batch) -> Inputs:
-        """To tensors on the device, lookups in the order in which they travel; InputError for an id without a row."""
-        lengths, indices = torch.from_numpy(batch.lengths), torch.from_numpy(batch.indices)
-        check_ids(self.source.features, lengths, indices)
-        routed = self.tables.route(lengths, indices)
-        dense, labels = torch.from_numpy(batch.dense), torch.from_numpy(batch.labels)
-        return Inputs(
-            dense.to(self.device),
-            labels.to(self.device),
-            Routed(*(part if part is None else part.to(self.device) for part in routed)),
-        )
 
     def wire_bytes_per_step(self) -> dict[str, dict[str, float]]:
         """Bytes that ranks have sent to each other, mean over steps, sum over ranks: by scheme and direction."""
@@ -190,10 +173,12 @@ def make_optimizer(config: Config, parameters: list[nn.Parameter]) -> torch.opti
     return make(parameters, lr=config.dense_learning_rate)
 
 
-def make_source(config: Config) -> Sessions | Criteo:
+def make_source(config: Config) -> Sessions | Criteo | LogUniform:
     """Where the batches come from."""
     if config.source == "criteo":
         return Criteo(Path(config.data), config.table_configs, config.global_batch_size, config.seed)
+    if config.source == "log-uniform":
+        return LogUniform(config.table_configs, config.dense_features, config.global_batch_size, config.seed)
     return Sessions(
         config.table_configs, config.dense_features, config.global_batch_size, config.session_samples, config.seed
     )
