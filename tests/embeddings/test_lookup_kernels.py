@@ -1,10 +1,12 @@
 """FBGEMM and plain torch behind one door: equal to each other, and to row-wise AdaGrad worked by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from workbench.embeddings.jagged import offsets
-from workbench.embeddings.kernels import make_lookup, update_rows
+from workbench.embeddings.kernels import TorchLookup, make_lookup
 from workbench.embeddings.tables import TableConfig, synthetic_tables
 from workbench.errors import InputError
 
@@ -44,16 +46,6 @@ def test_pooling_is_a_sum_of_rows_and_an_empty_bag_is_zero(kernel):
     torch.testing.assert_close(pooled[1], torch.cat([torch.zeros(8), 2 * b[0] + b[1]]))
 
 
-def test_one_update_a_unique_row_worked_by_hand():
-    weight, state = torch.zeros(3, 2), torch.tensor([0.0, 7.0, 0.0])
-    gradients = torch.tensor([[3.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
-    update_rows(weight, state, torch.tensor([1, 2, 1]), gradients, learning_rate=0.5)
-    # Row 1: g = [3, 4], mean of squares 12.5; row 2: g = [0, 2], mean of squares 2. Row 0 is untouched.
-    torch.testing.assert_close(state, torch.tensor([0.0, 19.5, 2.0]))
-    expected = torch.tensor([[0.0, 0.0], [-1.5 / 19.5**0.5, -2.0 / 19.5**0.5], [0.0, -1.0 / 2**0.5]])
-    torch.testing.assert_close(weight, expected)
-
-
 def test_weights_depend_on_name_and_seed_not_on_neighbours():
     both, alone = make_lookup(TABLES, "torch", 0.1, "cpu", 5), make_lookup(TABLES[1:], "auto", 0.1, "cpu", 5)
     other = make_lookup(TABLES[1:], "torch", 0.1, "cpu", 6)
@@ -74,6 +66,14 @@ def test_dims_that_fbgemm_does_not_take():
     with pytest.raises(InputError, match=r"odd.*kernel=torch"):
         make_lookup(odd, "fbgemm", 0.1, "cpu", 0)
     assert make_lookup(odd, "auto", 0.1, "cpu", 0).weights[0].shape == (10, 6)
+
+
+@pytest.mark.parametrize("change", [{"row_dtype": "bf16"}, {"optimizer": "adam"}])
+def test_tables_that_only_the_torch_path_takes(change):
+    tables = [replace(TABLES[0], **change)]
+    with pytest.raises(InputError, match="kernel=torch"):
+        make_lookup(tables, "fbgemm", 0.1, "cpu", 0)
+    assert isinstance(make_lookup(tables, "auto", 0.1, "cpu", 0), TorchLookup)
 
 
 def test_synthetic_tables_are_reproducible_and_spread_as_asked():

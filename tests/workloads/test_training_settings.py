@@ -27,6 +27,8 @@ def test_every_preset_is_documented_and_valid(preset):
         ({"rows": "10"}, "smallest and the largest"),
         ({"rows": "100,10"}, "smallest and the largest"),
         ({"kernel": "magic"}, "choose one of auto, fbgemm, torch"),
+        ({"optimizer": "lamb"}, "choose one of rowwise_adagrad, adagrad, adam, sgd"),
+        ({"row_dtype": "fp8"}, "choose one of fp32, fp16, bf16, int8"),
         ({"session_samples": "0.5"}, "1 sample or more"),
         ({"bottom_mlp": "32,0"}, "every width must be above 0"),
         ({"embedding_learning_rate": "-1"}, "embedding_learning_rate=-1.0: must be above 0"),

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, pad
 
-from workbench.embeddings.kernels import EPSILON, bags_by_table, initialize, sum_by_row
+from workbench.embeddings.kernels import bags_by_table, initialize
 from workbench.embeddings.link import Link
+from workbench.embeddings.optimizers import EPSILON, sum_by_row
 from workbench.embeddings.routing import Piece
 from workbench.embeddings.tables import TableShard
 
@@ -131,7 +132,7 @@ class _SummedLookup(torch.autograd.Function):
         gradients = gradient.split([weight.shape[1] for weight in lookup.weights], dim=1)
         bags = bags_by_table(indices, offsets, len(lookup.weights))
         lookup.summed = [
-            sum_by_row(rows, table_gradient[torch.repeat_interleave(starts.diff())])
+            sum_by_row(rows, torch.repeat_interleave(starts.diff()), table_gradient)
             for table_gradient, (rows, starts) in zip(gradients, bags, strict=True)
         ]
         return None, None, None, None

@@ -1,11 +1,8 @@
 """Pooled lookups with the optimizer fused into the backward pass: FBGEMM's kernels and a plain torch path, one door.
 
-Both sum each bag's rows, and both apply row-wise AdaGrad exactly once per unique row of the batch, on the sum of that
-row's gradients (an update per occurrence would grow the state by a sum of squares instead of the square of a sum):
-
-    state_r  += mean over the row of g_r^2          weight_r -= learning_rate * g_r / (sqrt(state_r) + EPSILON)
-
-as FBGEMM's EXACT_ROWWISE_ADAGRAD defines it. Weights are therefore no parameters: no optimizer sees them.
+Both sum each bag's rows, and both update each unique row of the batch exactly once, on the sum of that row's gradients:
+`optimizers.py` says by which rules. Weights are therefore no parameters: no optimizer sees them. FBGEMM takes fp32 rows
+and the optimizers that it has for CPUs; the torch path takes all. Each gives the same bits for any number of threads.
 """
 
 import importlib
@@ -16,12 +13,13 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
 
+from workbench.embeddings.optimizers import EPSILON, sum_by_row, update
+from workbench.embeddings.rows import Rows
 from workbench.embeddings.tables import TableConfig, TableShard
 from workbench.errors import InputError
 
-EPSILON = 1e-8
+_FBGEMM_OPTIMIZERS = {"rowwise_adagrad": "EXACT_ROWWISE_ADAGRAD", "adagrad": "EXACT_ADAGRAD", "sgd": "EXACT_SGD"}
 _BLOCK_ROWS = 4096  # rows that are drawn from one seed
 
 
@@ -31,15 +29,19 @@ def make_lookup(
     """A module with `forward(indices [n], offsets [tables * bags + 1]) -> pooled [bags, sum of dims]`, both int64.
 
     Bags are table-major: bag b of table t is `indices[offsets[t * bags + b] : offsets[t * bags + b + 1]]`. `weights`
-    and `states` are lists with [rows, dim] and [rows] of every table. `kernel` is fbgemm, torch, or auto: FBGEMM where
-    it is built for the device and takes these dims. An index out of its table stops the program.
+    and `states` are lists with [rows, dim] (fp32 rows themselves, others widened) and [rows, *state_shape] of every
+    table. `kernel` is fbgemm, torch, or auto: FBGEMM where it is built for the device and takes these tables. An index
+    out of its table stops the program.
     """
     obstacle = _fbgemm_obstacle(tables, torch.device(device))
     if kernel == "fbgemm" and obstacle:
         raise InputError(f"kernel=fbgemm cannot run here: {obstacle}; use kernel=torch or kernel=auto")
     make = TorchLookup if kernel == "torch" or obstacle else FbgemmLookup
-    lookup = make(tables, learning_rate, torch.device(device))
-    initialize(lookup.weights, tables, seed)
+    lookup = make(tables, learning_rate, torch.device(device), seed)
+    for index, table in enumerate(tables):
+        weight = torch.empty(table.rows, table.dim, device=device)
+        initialize([weight], [table], seed)
+        lookup.set_weight(index, weight)
     return lookup
 
 
@@ -50,6 +52,11 @@ def _fbgemm_obstacle(tables: Sequence[TableConfig], device: torch.device) -> str
         return "the installed fbgemm_gpu is its CPU build"
     if odd := [table.name for table in tables if table.dim % 4]:
         return f"dims must be multiples of 4, and {odd[0]}'s is not"
+    if narrow := [table for table in tables if table.row_dtype != "fp32"]:
+        return f"its rows are fp32 here, and {narrow[0].name}'s are {narrow[0].row_dtype}"
+    optimizers = {table.optimizer for table in tables}
+    if len(optimizers) > 1 or not optimizers <= _FBGEMM_OPTIMIZERS.keys():
+        return f"it has one optimizer, of {', '.join(_FBGEMM_OPTIMIZERS)}, not {' and '.join(sorted(optimizers))}"
     return None
 
 
@@ -77,10 +84,15 @@ def _initialize(weight: Tensor, shard: TableShard, seed: int) -> None:
         weight.detach()[begin - shard.row_begin :][: len(part)].copy_(part)
 
 
-class FbgemmLookup(nn.Module):
-    """FBGEMM's split table-batched embedding bags: all tables in one kernel call."""
+def _table_seed(table: TableConfig, seed: int) -> int:
+    """A seed of 32 bits for each table: torch's CPU generator would drop further ones."""
+    return zlib.crc32(f"{seed} {table.name}".encode())
 
-    def __init__(self, tables: Sequence[TableConfig], learning_rate: float, device: torch.device) -> None:
+
+class FbgemmLookup(nn.Module):
+    """FBGEMM's split table-batched embedding bags: all tables in one kernel call. Nothing in it is random."""
+
+    def __init__(self, tables: Sequence[TableConfig], learning_rate: float, device: torch.device, _: int) -> None:
         super().__init__()
         # Imported here: with the torch path FBGEMM need not be installed.
         from fbgemm_gpu.split_embedding_configs import EmbOptimType
@@ -95,7 +107,7 @@ class FbgemmLookup(nn.Module):
         compute = ComputeDevice.CUDA if on_gpu else ComputeDevice.CPU
         self.tables = SplitTableBatchedEmbeddingBagsCodegen(
             [(table.rows, table.dim, location, compute) for table in tables],
-            optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD,
+            optimizer=EmbOptimType[_FBGEMM_OPTIMIZERS[tables[0].optimizer]],
             learning_rate=learning_rate,
             eps=EPSILON,
             device=device,
@@ -109,24 +121,48 @@ class FbgemmLookup(nn.Module):
     def weights(self) -> list[Tensor]:
         return self.tables.split_embedding_weights()
 
+    def set_weight(self, table: int, weight: Tensor) -> None:
+        """Copy [rows, dim] into a table."""
+        self.weights[table].detach().copy_(weight)
+
     @property
     def states(self) -> list[Tensor]:
-        return [table_states[0] for table_states in self.tables.split_optimizer_states()]
+        # SGD keeps none and FBGEMM lists none.
+        found = self.tables.split_optimizer_states()
+        return [states[0] for states in found] if found else [weight[:, :0] for weight in self.weights]
 
 
 class TorchLookup(nn.Module):
     """The same in plain torch, table by table: runs wherever torch does, and says what FBGEMM's result must be."""
 
-    def __init__(self, tables: Sequence[TableConfig], learning_rate: float, device: torch.device) -> None:
+    def __init__(self, tables: Sequence[TableConfig], learning_rate: float, device: torch.device, seed: int) -> None:
         super().__init__()
-        self.learning_rate = learning_rate
-        self.weights = [torch.empty(table.rows, table.dim, device=device) for table in tables]
-        self.states = [torch.zeros(table.rows, device=device) for table in tables]
+        self.learning_rate, self.steps = learning_rate, 0
+        self.optimizers = [table.optimizer for table in tables]
+        self.dims = [table.dim for table in tables]
+        self.rows = [Rows(table, device, _table_seed(table, seed)) for table in tables]
+        self.states = [torch.zeros(table.rows, *table.state_shape, device=device) for table in tables]
         # Autograd runs a backward pass only towards something that requires a gradient.
         self.anchor = torch.empty(0, device=device, requires_grad=True)
 
     def forward(self, indices: Tensor, offsets: Tensor) -> Tensor:
         return _PooledLookup.apply(self.anchor, indices, offsets, self)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        return [rows.dense() for rows in self.rows]
+
+    def set_weight(self, table: int, weight: Tensor) -> None:
+        """Copy [rows, dim] into a table, rounded to what its rows are stored as."""
+        self.rows[table].write(torch.arange(len(weight), device=weight.device), weight)
+
+    def update(self, table: int, rows: Tensor, bag_of_lookup: Tensor, gradients: Tensor) -> None:
+        """One optimizer step for the looked-up rows [n] of bags with `gradients` [bags, dim]."""
+        unique, summed = sum_by_row(rows, bag_of_lookup, gradients)
+        stored, state = self.rows[table], self.states[table]
+        old = stored.read(unique), state[unique]
+        weight, state[unique] = update(self.optimizers[table], *old, summed, self.learning_rate, self.steps)
+        stored.write(unique, weight)
 
 
 class _PooledLookup(torch.autograd.Function):
@@ -134,25 +170,18 @@ class _PooledLookup(torch.autograd.Function):
     def forward(ctx, anchor: Tensor, indices: Tensor, offsets: Tensor, lookup: TorchLookup) -> Tensor:
         ctx.save_for_backward(indices, offsets)
         ctx.lookup = lookup
-        pooled = [
-            embedding_bag(rows, weight, starts, mode="sum", include_last_offset=True)
-            for weight, (rows, starts) in zip(
-                lookup.weights, bags_by_table(indices, offsets, len(lookup.weights)), strict=True
-            )
-        ]
+        bags = bags_by_table(indices, offsets, len(lookup.rows))
+        pooled = [table.pool(rows, starts) for table, (rows, starts) in zip(lookup.rows, bags, strict=True)]
         return torch.cat(pooled, dim=1)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[None, None, None, None]:
         indices, offsets = ctx.saved_tensors
         lookup = ctx.lookup
-        gradients = gradient.split([weight.shape[1] for weight in lookup.weights], dim=1)
-        bags = bags_by_table(indices, offsets, len(lookup.weights))
-        for weight, state, table_gradient, (rows, starts) in zip(
-            lookup.weights, lookup.states, gradients, bags, strict=True
-        ):
-            bag_of_row = torch.repeat_interleave(starts.diff())
-            update_rows(weight, state, rows, table_gradient[bag_of_row], lookup.learning_rate)
+        lookup.steps += 1
+        gradients = gradient.split(lookup.dims, dim=1)
+        for table, (rows, starts) in enumerate(bags_by_table(indices, offsets, len(gradients))):
+            lookup.update(table, rows, torch.repeat_interleave(starts.diff()), gradients[table])
         return None, None, None, None
 
 
@@ -164,17 +193,3 @@ def bags_by_table(indices: Tensor, offsets: Tensor, tables: int) -> list[tuple[T
         (indices[start:end], offsets[table * bags : (table + 1) * bags + 1] - start)
         for table, (start, end) in enumerate(pairwise(bounds))
     ]
-
-
-def update_rows(weight: Tensor, state: Tensor, rows: Tensor, gradients: Tensor, learning_rate: float) -> None:
-    """One step of row-wise AdaGrad in place: weight [table rows, dim], state [table rows]; `gradients` [n, dim] belong
-    to `rows` [n], and those of equal rows are summed first."""
-    unique, summed = sum_by_row(rows, gradients)
-    state[unique] += summed.square().mean(dim=1)
-    weight[unique] -= learning_rate * summed / (state[unique].sqrt() + EPSILON)[:, None]
-
-
-def sum_by_row(rows: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct rows [u] of `rows` [n], ascending, and the sums [u, dim] of their `gradients` [n, dim], in order."""
-    unique, position = torch.unique(rows, return_inverse=True)
-    return unique, gradients.new_zeros(len(unique), gradients.shape[1]).index_add_(0, position, gradients)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
 from workbench.embeddings.jagged import offsets, permute_segments
-from workbench.embeddings.kernels import EPSILON, initialize
+from workbench.embeddings.kernels import initialize
+from workbench.embeddings.optimizers import EPSILON
 from workbench.embeddings.tables import TableConfig
 
 

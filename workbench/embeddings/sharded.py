@@ -25,6 +25,7 @@ from workbench.embeddings.plan import Plan, Shard
 from workbench.embeddings.replicated import ReplicatedTables
 from workbench.embeddings.routing import Piece, Routing
 from workbench.embeddings.tables import TableConfig, TableShard
+from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 
 
@@ -56,7 +57,7 @@ class Routed(NamedTuple):
 
 
 class HeldTable(NamedTuple):
-    """What this rank holds of a table: weights [rows, dim] and optimizer state [rows] of `shard`."""
+    """What this rank holds of a table: weights [rows, dim] and optimizer state [rows, ...] of `shard`."""
 
     table: str
     shard: Shard
@@ -125,9 +126,11 @@ class ShardedEmbeddings(nn.Module):
         options = self.options
         tables = [TableShard.of(self._configs[piece.table], piece.shard) for piece in pieces_of[self._rank]]
         columns = None
-        if link.scheme == "column-wise" and link.ranks > 1:
+        # Element-wise state needs nothing from the other columns.
+        if link.scheme == "column-wise" and link.ranks > 1 and self._optimizers() == {"rowwise_adagrad"}:
             columns = ColumnSquares(pieces_of, link, self.device)
         if columns or (tables and options.fixed_order):
+            _check_plain(tables, "fixed_order" if options.fixed_order else "column-wise row-wise AdaGrad")
             return DeferredLookup(
                 tables, options.learning_rate, self.device, options.seed, options.fixed_order, columns
             )
@@ -135,12 +138,16 @@ class ShardedEmbeddings(nn.Module):
             return None
         return make_lookup(tables, options.kernel, options.learning_rate, self.device, options.seed)
 
+    def _optimizers(self) -> set[str]:
+        return {table.optimizer for table in self._configs}
+
     def _replicated_tables(self) -> ReplicatedTables | None:
         sent = {piece.table for pieces in self.routing.pieces_of for piece in pieces}
         self._own_tables = [number for number in range(len(self._configs)) if number not in sent]
         if not self._own_tables:
             return None
         tables = [self._configs[number] for number in self._own_tables]
+        _check_plain(tables, "data-parallel sharding")
         replicated = ReplicatedTables(tables, self.options.learning_rate, self.device, self.options.seed)
         self.order += [self._own_tables[place] for place in replicated.order]
         return replicated
@@ -224,6 +231,16 @@ class Embeddings:
             for piece, columns in zip(pieces, part.split([p.shard.dim for p in pieces], dim=1), strict=True):
                 found[piece.table, piece.shard.column_begin] = columns
         return [found[place] for place in sorted(found)]
+
+
+def _check_plain(tables: Sequence[TableConfig], what: str) -> None:
+    """InputError unless the tables have fp32 rows and row-wise AdaGrad: all that deferred updates know."""
+    for table in tables:
+        if (table.optimizer, table.row_dtype) != ("rowwise_adagrad", "fp32"):
+            raise InputError(
+                f"{what} takes fp32 rows and row-wise AdaGrad: table {table.name} has row_dtype={table.row_dtype}, "
+                f"optimizer={table.optimizer}"
+            )
 
 
 def _subgroup(link: Link, groups: Sequence[Sequence[int]]) -> Link:

@@ -1,9 +1,10 @@
 """What one embedding table is, and a seeded set of them with the spread that production tables show."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -12,7 +13,13 @@ from workbench.data.features import Feature
 if TYPE_CHECKING:
     from workbench.embeddings.plan import Shard
 
-ELEMENT_BYTES = 4  # weights and optimizer state are fp32
+RowDtype = Literal["fp32", "fp16", "bf16", "int8"]
+OptimizerName = Literal["rowwise_adagrad", "adagrad", "adam", "sgd"]
+OPTIMIZERS: tuple[str, ...] = get_args(OptimizerName)
+
+STATE_ELEMENT_BYTES = 4  # optimizer state is fp32 whatever the weights are
+WEIGHT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+INT8_SCALE_BYTES = 8  # an int8 row carries its own scale and smallest value, both fp32
 
 # Spread over the tables of one model: skew s ~ N(0.9, 0.2) and Beta coverage are what studies of embedding access
 # traces use to stand in for production; half of the features describe the user and repeat within a session.
@@ -24,19 +31,27 @@ USER_SHARE, USER_REPEAT = 0.5, 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig(Feature):
-    """One table: a row of `dim` fp32 weights for each id of one feature."""
+    """One table: a row of `dim` weights for each id of one feature, how rows are stored and what updates them."""
 
     dim: int
+    row_dtype: RowDtype = "fp32"
+    optimizer: OptimizerName = "rowwise_adagrad"
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row's weights."""
-        return self.dim * ELEMENT_BYTES
+        """Bytes of one row's weights, as stored."""
+        return self.dim * WEIGHT_BYTES[self.row_dtype] + (INT8_SCALE_BYTES if self.row_dtype == "int8" else 0)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of one row's optimizer state: its second moment, one for the row or one an element; Adam's first
+        moment before it; nothing for SGD."""
+        return {"rowwise_adagrad": (), "adagrad": (self.dim,), "adam": (2, self.dim), "sgd": (0,)}[self.optimizer]
 
     @property
     def state_bytes_per_row(self) -> int:
-        """Bytes of optimizer state a row: row-wise AdaGrad keeps one number."""
-        return ELEMENT_BYTES
+        """Bytes of optimizer state a row."""
+        return math.prod(self.state_shape) * STATE_ELEMENT_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)

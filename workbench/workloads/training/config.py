@@ -1,13 +1,13 @@
 """Every setting of the training workload, and the presets: functions that change a few of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from workbench.data.criteo import CATEGORIES, DENSE
 from workbench.embeddings.plan import Plan
 from workbench.embeddings.sharding import uniform_plan
-from workbench.embeddings.tables import TableConfig, log_spaced, synthetic_tables
+from workbench.embeddings.tables import OptimizerName, RowDtype, TableConfig, log_spaced, synthetic_tables
 from workbench.errors import InputError
 
 
@@ -55,6 +55,8 @@ class Config:
     dense_optimizer: Literal["adagrad", "sgd"] = "adagrad"
     dense_learning_rate: float = 0.01
     embedding_learning_rate: float = 0.05
+    optimizer: OptimizerName = "rowwise_adagrad"  # of the tables; the MLPs have AdaGrad
+    row_dtype: RowDtype = "fp32"  # what tables are stored as; arithmetic and optimizer state are fp32
     seed: int = 0
     # Instruments. `instrument=false` records nothing: only to measure what recording costs.
     instrument: bool = True
@@ -109,15 +111,17 @@ class Config:
     def table_configs(self) -> tuple[TableConfig, ...]:
         """The tables, in the order of the batch's features."""
         if self.source == "criteo":
-            return tuple(TableConfig(name=name, rows=self.rows[1], dim=self.dim) for name in CATEGORIES)
-        if self.source == "log-uniform":
-            return tuple(
+            tables = tuple(TableConfig(name=name, rows=self.rows[1], dim=self.dim) for name in CATEGORIES)
+        elif self.source == "log-uniform":
+            tables = tuple(
                 TableConfig(name=f"table_{number}", rows=rows, dim=dim, pooling_factor=self.pooling_factor)
                 for number, (rows, dim) in enumerate(
                     zip(log_spaced(self.tables, self.rows), self.table_dims, strict=True)
                 )
             )
-        return synthetic_tables(self.tables, self.rows, self.table_dims, self.pooling_factor, self.seed)
+        else:
+            tables = synthetic_tables(self.tables, self.rows, self.table_dims, self.pooling_factor, self.seed)
+        return tuple(replace(table, optimizer=self.optimizer, row_dtype=self.row_dtype) for table in tables)
 
     @property
     def table_dims(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 
 from workbench.costs.recommendation import TRAINING_FACTOR, interaction_flops, mlp_flops, pooling_flops
-from workbench.embeddings.tables import ELEMENT_BYTES
+from workbench.embeddings.tables import TableShard
 from workbench.workloads.training.config import Config
 
 
@@ -27,8 +27,8 @@ def describe(config: Config) -> dict:
                 "scheme": table_plan.scheme,
                 "rows": shard.rows,
                 "dim": shard.dim,
-                "row_bytes": shard.dim * ELEMENT_BYTES,
-                "state_bytes_per_row": table.state_bytes_per_row,
+                "row_bytes": TableShard.of(table, shard).row_bytes,
+                "state_bytes_per_row": TableShard.of(table, shard).state_bytes_per_row,
                 "pooling_factor": table.pooling_factor * shard.rows / table.rows,
                 "rank": shard.rank,
             }
