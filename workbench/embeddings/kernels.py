@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from workbench.embeddings.optimizers import EPSILON, sum_by_row, update
 from workbench.embeddings.rows import Rows
-from workbench.embeddings.tables import TableConfig
+from workbench.embeddings.tables import TableConfig, TableShard
 from workbench.errors import InputError
 
 _FBGEMM_OPTIMIZERS = {"rowwise_adagrad": "EXACT_ROWWISE_ADAGRAD", "adagrad": "EXACT_ADAGRAD", "sgd": "EXACT_SGD"}
+_BLOCK_ROWS = 4096  # rows that are drawn from one seed
 
 
 def make_lookup(
@@ -38,7 +39,9 @@ def make_lookup(
     make = TorchLookup if kernel == "torch" or obstacle else FbgemmLookup
     lookup = make(tables, learning_rate, torch.device(device), seed)
     for index, table in enumerate(tables):
-        lookup.set_weight(index, _initial_weight(table, torch.device(device), seed))
+        weight = torch.empty(table.rows, table.dim, device=device)
+        initialize([weight], [table], seed)
+        lookup.set_weight(index, weight)
     return lookup
 
 
@@ -57,12 +60,28 @@ def _fbgemm_obstacle(tables: Sequence[TableConfig], device: torch.device) -> str
     return None
 
 
-def _initial_weight(table: TableConfig, device: torch.device, seed: int) -> Tensor:
-    """[rows, dim] uniform in +-1/sqrt(rows), as the open DLRM does; by the table's name, so that its placement does not
-    matter."""
-    generator = torch.Generator(device).manual_seed(_table_seed(table, seed))
-    bound = table.rows**-0.5
-    return torch.empty(table.rows, table.dim, device=device).uniform_(-bound, bound, generator=generator)
+def initialize(weights: Sequence[Tensor], tables: Sequence[TableConfig], seed: int) -> None:
+    """Draw every table's weights [rows, dim]; those of a shard are the whole table's."""
+    for weight, table in zip(weights, tables, strict=True):
+        _initialize(weight, table if isinstance(table, TableShard) else TableShard.of(table), seed)
+
+
+def _initialize(weight: Tensor, shard: TableShard, seed: int) -> None:
+    """Uniform in +-1/sqrt(rows), as the open DLRM does. Blocks of the whole table's rows are drawn by the table's name
+    and the block's number, so a row is the same wherever its table lies and however it is cut."""
+    bound = shard.whole.rows**-0.5
+    generator = torch.Generator(weight.device)
+    columns = slice(shard.column_begin, shard.column_begin + shard.dim)
+    end = min(shard.row_begin + shard.rows, shard.whole.rows)  # an empty shard's one row lies behind the table's last
+    for block in range(shard.row_begin // _BLOCK_ROWS, -(-end // _BLOCK_ROWS)):
+        first = block * _BLOCK_ROWS
+        # Folded into 32 bits here: torch's CPU generator would drop the others.
+        generator.manual_seed(zlib.crc32(f"{seed} {shard.name} {block}".encode()))
+        rows = weight.new_empty(min(_BLOCK_ROWS, shard.whole.rows - first), shard.whole.dim)
+        rows.uniform_(-bound, bound, generator=generator)
+        begin = max(shard.row_begin, first)
+        part = rows[begin - first : end - first, columns]
+        weight.detach()[begin - shard.row_begin :][: len(part)].copy_(part)
 
 
 def _table_seed(table: TableConfig, seed: int) -> int:
@@ -104,7 +123,7 @@ class FbgemmLookup(nn.Module):
 
     def set_weight(self, table: int, weight: Tensor) -> None:
         """Copy [rows, dim] into a table."""
-        self.weights[table].copy_(weight)
+        self.weights[table].detach().copy_(weight)
 
     @property
     def states(self) -> list[Tensor]:
@@ -151,7 +170,7 @@ class _PooledLookup(torch.autograd.Function):
     def forward(ctx, anchor: Tensor, indices: Tensor, offsets: Tensor, lookup: TorchLookup) -> Tensor:
         ctx.save_for_backward(indices, offsets)
         ctx.lookup = lookup
-        bags = _by_table(indices, offsets, len(lookup.rows))
+        bags = bags_by_table(indices, offsets, len(lookup.rows))
         pooled = [table.pool(rows, starts) for table, (rows, starts) in zip(lookup.rows, bags, strict=True)]
         return torch.cat(pooled, dim=1)
 
@@ -161,12 +180,12 @@ class _PooledLookup(torch.autograd.Function):
         lookup = ctx.lookup
         lookup.steps += 1
         gradients = gradient.split(lookup.dims, dim=1)
-        for table, (rows, starts) in enumerate(_by_table(indices, offsets, len(gradients))):
+        for table, (rows, starts) in enumerate(bags_by_table(indices, offsets, len(gradients))):
             lookup.update(table, rows, torch.repeat_interleave(starts.diff()), gradients[table])
         return None, None, None, None
 
 
-def _by_table(indices: Tensor, offsets: Tensor, tables: int) -> list[tuple[Tensor, Tensor]]:
+def bags_by_table(indices: Tensor, offsets: Tensor, tables: int) -> list[tuple[Tensor, Tensor]]:
     """Each table's own indices and its bags' offsets [bags + 1], counted from 0."""
     bags = (len(offsets) - 1) // tables
     bounds = offsets[::bags].tolist()

@@ -1,0 +1,54 @@
+"""The sharding analysis: hand-made manifests, the golden run, and agreement with the planner."""
+
+import msgspec
+import numpy as np
+import pytest
+from hand_made import event, run_of
+
+import workbench as wb
+from workbench.costs.sharding import StepShape
+from workbench.embeddings.planner import plan_tables
+from workbench.embeddings.tables import synthetic_tables
+
+
+def described(table, **more) -> dict:
+    names = ("name", "rows", "dim", "row_bytes", "state_bytes_per_row", "pooling_factor")
+    return {name: getattr(table, name) for name in names} | more
+
+
+def run_with(manifest: dict):
+    return run_of(event("aten::mm", "compute", 0, 10), manifest=manifest)
+
+
+@pytest.mark.parametrize("method", ["greedy", "karmarkar-karp"])
+def test_a_planned_run_reads_back_as_it_was_planned(method):
+    tables = synthetic_tables(9, (50, 5_000), 32, 6.0, 1)
+    planned = plan_tables(tables, StepShape(4, 16, 4), method=method)
+    manifest = {
+        "ranks": 4, "samples_per_step": 64, "tables": [described(table) for table in tables],
+        "plan": msgspec.to_builtins(planned.plan),
+    }  # fmt: skip
+    result = wb.analyze(run_with(manifest), "sharding")
+    np.testing.assert_allclose(result.table["predicted_ns"], planned.loads_ns)
+    assert result.summary["max_over_mean"] == pytest.approx(planned.max_over_mean)
+    assert any("every byte counts one nanosecond" in note for note in result.notes)
+    shards = wb.analyze(run_with(manifest), "sharding", by="shard").table
+    assert shards["predicted_ns"].is_monotonic_decreasing
+    columns = ["table", "rank", "rows", "dim", "stored_bytes"]
+    expected = planned.table()[columns]
+    assert sorted(map(tuple, shards[columns].values)) == sorted(map(tuple, expected.values))
+
+
+def test_the_golden_run_is_predicted_with_its_own_ceilings(golden_run):
+    result = wb.analyze(golden_run, "sharding")
+    table = result.table
+    assert list(table["rank"]) == [0, 1] and list(table["shards"]) == [2, 2]
+    assert (table["measured_ns"] > 0).all() and (table["lookup_ns"] > 0).all()
+    assert table["over_mean"].mean() == pytest.approx(1)
+    whole = sum(t["rows"] * (t["row_bytes"] + t["state_bytes_per_row"]) for t in golden_run.manifest["tables"])
+    assert table["stored_bytes"].sum() == whole
+    assert 0 < result.summary["predicted_over_measured"] < 1  # bytes alone are less than what a few rows take
+
+
+def test_other_traces_have_no_sharding():
+    assert "names no embedding tables" in wb.analyze(run_with({}), "sharding").reason

@@ -1,0 +1,117 @@
+"""Sharding explained: which rank holds what, what each was predicted to cost, how even that is, and what it took.
+
+Predictions are the planner's own: the formulas of `costs.sharding` at the rates that the run's machine was measured
+to give one rank among the others. Without such rates every byte counts the same, and only the balance means something.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from workbench.analyses.core.operator_calls import operator_calls, operator_costs
+from workbench.analyses.core.operator_limits import is_embedding
+from workbench.analyses.core.rank_share import RankShare
+from workbench.analyses.core.result import Result, not_applicable
+from workbench.costs.sharding import ELEMENT_BYTES, EqualRates, Rates, ShardWork, StepShape, shard_cost
+from workbench.errors import InputError
+from workbench.machine.rank_rates import RankRates
+from workbench.trace.run import Run
+
+TIMES = ("lookup_ns", "update_ns", "communication_ns", "predicted_ns")
+
+
+def sharding(run: Run, *, by: Literal["rank", "shard"] = "rank") -> Result:
+    """Rows by rank, predicted beside measured, or by shard with the costliest first."""
+    manifest = run.manifest
+    if not manifest.get("tables") or not manifest.get("samples_per_step"):
+        return not_applicable("sharding", "the run's manifest names no embedding tables, as our training runs do")
+    share = RankShare.of(run)
+    ranks = int(manifest["ranks"])
+    step = StepShape(ranks, round(manifest["samples_per_step"] / ranks), host_ranks=min(share.active, ranks))
+    rates, notes = _rates(share, ranks)
+    shards = _shards(manifest, step, rates)
+    loads = shards.groupby("rank")[["stored_bytes", *TIMES]].sum().reindex(range(ranks), fill_value=0)
+    loads.insert(0, "shards", shards["rank"].value_counts().reindex(range(ranks), fill_value=0))
+    loads["over_mean"] = loads["predicted_ns"] / loads["predicted_ns"].mean()
+    loads["measured_ns"] = _measured_ns(run).reindex(range(ranks))
+    summary = {
+        "ranks": ranks,
+        "shards": len(shards),
+        "max_over_mean": float(loads["over_mean"].max()),
+        "measured_max_over_mean": float(loads["measured_ns"].max() / loads["measured_ns"].mean()),
+        "predicted_over_measured": float(
+            (loads["lookup_ns"] + loads["update_ns"]).sum() / loads["measured_ns"].sum(skipna=False)
+        ),
+        "communication_share": float(loads["communication_ns"].sum() / loads["predicted_ns"].sum()),
+    }
+    if np.isnan(summary["predicted_over_measured"]):
+        notes.append("no embedding operators were profiled on some rank: nothing measured to compare with")
+    if isinstance(rates, EqualRates):
+        summary["predicted_over_measured"] = np.nan
+    if by == "shard":
+        table = shards.sort_values("predicted_ns", ascending=False, kind="stable", ignore_index=True)
+    else:
+        table = loads.reset_index(names="rank")
+    return Result("sharding", table.assign(source="modelled"), summary, notes)
+
+
+def _rates(share: RankShare, ranks: int) -> tuple[Rates, list[str]]:
+    """The machine's rates, or equal ones and a note that says why."""
+    if share.ceilings is None:
+        return EqualRates(), ["no ceilings are known for this run: every byte counts one nanosecond"]
+    rates = RankRates(share.ceilings, share.active, share.threads, share.device)
+    try:
+        rates.stream_bytes_per_s()
+        if ranks > 1:
+            rates.collective_bytes_per_s("all_to_all", ranks)
+    except InputError as error:
+        return EqualRates(), [f"{error}: every byte counts one nanosecond"]
+    return rates, ["predicted times count bytes at measured rates, not arithmetic, sorting or the overhead of calls"]
+
+
+def _shards(manifest: dict, step: StepShape, rates: Rates) -> pd.DataFrame:
+    """One row a shard: table, scheme, rank, rows, dim, stored_bytes and the predicted times."""
+    rows = []
+    for table, (scheme, places) in zip(manifest["tables"], _plan(manifest), strict=True):
+        for place in places:
+            work = _work(table, scheme, place)
+            cost = shard_cost(work, step, rates)
+            rows.append({
+                "rank": place["rank"], "table": table["name"], "scheme": scheme, "rows": work.rows, "dim": work.dim,
+                "stored_bytes": work.stored_bytes, "lookup_ns": cost.lookup_ns, "update_ns": cost.update_ns,
+                "communication_ns": cost.communication_ns, "predicted_ns": cost.total_ns,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _plan(manifest: dict) -> list[tuple[str, list[dict]]]:
+    """Scheme and shards of every table: of the manifest's plan, else whole tables on the rank that each names."""
+    if "plan" in manifest:
+        return [(table["scheme"], table["shards"]) for table in manifest["plan"]["tables"]]
+    whole = {"row_begin": 0, "column_begin": 0}
+    return [
+        ("table-wise", [whole | {"rank": table["rank"], "row_end": table["rows"], "column_end": table["dim"]}])
+        for table in manifest["tables"]
+    ]
+
+
+def _work(table: dict, scheme: str, place: dict) -> ShardWork:
+    """The part of a table that lies at `place`. State of one number a row is whole on every column shard."""
+    rows, dim = place["row_end"] - place["row_begin"], place["column_end"] - place["column_begin"]
+    columns_share = dim / table["dim"]
+    state_bytes = table["state_bytes_per_row"]
+    if state_bytes > ELEMENT_BYTES:
+        state_bytes *= columns_share
+    lookups = table["pooling_factor"] * rows / table["rows"]
+    return ShardWork(scheme, rows, dim, table["row_bytes"] * columns_share, state_bytes, lookups)
+
+
+def _measured_ns(run: Run) -> pd.Series:
+    """Time of the embedding operators in a step, mean over the sampled steps, by rank."""
+    costs = operator_costs(run)
+    embedding = [key for key, known in costs.items() if is_embedding(known)]
+    calls = operator_calls(run, costs)
+    steps = calls.groupby("rank", observed=True)["step"].nunique()
+    spent_ns = calls[calls["operator_id"].isin(embedding)].groupby("rank", observed=True)["duration_ns"].sum()
+    return spent_ns / steps
