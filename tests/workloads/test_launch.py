@@ -49,6 +49,13 @@ def is_killed(config, recorder, profiler) -> dict:
     return {}
 
 
+def loses_a_peer(config, recorder, profiler) -> dict:
+    if recorder.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dist.barrier()
+    return {}
+
+
 def is_interrupted(config, recorder, profiler) -> dict:
     with recorder.span("work"):
         os.kill(os.getppid(), signal.SIGINT)  # what a terminal does: to the launcher and to the rank
@@ -92,6 +99,14 @@ def test_a_killed_rank_is_said_to_be_killed(tmp_path):
     with pytest.raises(launch.RankFailed, match="worker-0 was killed by SIGKILL") as caught:
         run(is_killed, tmp_path)
     assert caught.value.manifest["status"] == "failed"
+
+
+def test_the_killed_rank_is_named_and_not_the_one_that_lost_it(tmp_path):
+    started = time.monotonic()
+    with pytest.raises(launch.RankFailed, match="worker-1 was killed by SIGKILL") as caught:
+        run(loses_a_peer, tmp_path, ranks=2)
+    assert caught.value.manifest["error"] == "worker-1 was killed by SIGKILL"
+    assert time.monotonic() - started < 60
 
 
 def test_an_interrupted_run_says_so_and_can_be_read(tmp_path):

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def launch(job: Job, ranks: int, create: Callable[..., RunDirectory]) -> Path:
 
 
 def _spawn(job: Job, ranks: int, directory: RunDirectory) -> Path:
-    context = None
+    context, killed = None, None
     try:
         if job.ceilings:
             with _telling(directory, "measuring this machine"):
@@ -101,8 +102,12 @@ def _spawn(job: Job, ranks: int, directory: RunDirectory) -> Path:
         with tempfile.TemporaryDirectory() as meeting:
             arguments = (ranks, os.getpid(), job, directory, f"{meeting}/store")
             context = multiprocessing.start_processes(_spawned, arguments, nprocs=ranks, join=False)
-            while not context.join(grace_period=_GRACE_SECONDS):
-                pass
+            done = False
+            while not done:
+                # Before `join` stops the others: a rank that was killed, not one that has failed of losing it.
+                connection.wait(list(context.sentinels))
+                killed = killed or _killed(context)
+                done = context.join(grace_period=_GRACE_SECONDS)
     except KeyboardInterrupt:
         _stop(context)
         with directory.editing() as manifest:
@@ -111,7 +116,7 @@ def _spawn(job: Job, ranks: int, directory: RunDirectory) -> Path:
         directory.finish("interrupted")
         raise
     except ProcessException as exit:
-        raise _failure(directory, job.role, exit) from None
+        raise _failure(directory, job.role, killed or (exit.error_index, getattr(exit, "exit_code", 1))) from None
     directory.finish("complete")
     return directory.path
 
@@ -134,12 +139,19 @@ def _spawned(rank: int, ranks: int, launcher: int, job: Job, directory: RunDirec
     os._exit(code)  # files are closed; an orderly shutdown would wait for, or abort on, a process group without peers
 
 
-def _failure(directory: RunDirectory, role: str, exit: ProcessException) -> Exception:
-    """What to raise for the rank that failed first; the manifest holds its own words unless a signal killed it."""
-    code = getattr(exit, "exit_code", 1)
+def _killed(context: ProcessContext) -> tuple[int, int] | None:
+    """Rank and exit code of the first rank that a signal has ended."""
+    codes = ((rank, process.exitcode) for rank, process in enumerate(context.processes))
+    return next(((rank, code) for rank, code in codes if code is not None and code < 0), None)
+
+
+def _failure(directory: RunDirectory, role: str, failed: tuple[int, int]) -> Exception:
+    """What to raise for the rank that failed first, and its exit code; the manifest holds its own words unless a signal
+    killed it."""
+    rank, code = failed
     if code < 0:
-        directory.finish("failed", f"{role}-{exit.error_index} was killed by {signal.Signals(-code).name}")
-    _tell(directory, "failed", error=str(exit))
+        directory.finish("failed", f"{role}-{rank} was killed by {signal.Signals(-code).name}")
+    _tell(directory, "failed", error=f"{role}-{rank} ended with exit code {code}")
     error = read_manifest(directory.path)["error"]
     return (InputError if code == 2 else RankFailed)(f"{error} (run: {directory.path})")
 
