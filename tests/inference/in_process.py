@@ -34,7 +34,7 @@ def tiny_model(folder: Path) -> tuple[Ranker, ExportedModel]:
 
 
 def some_requests(model: ModelConfig, count: int, items: int = 6) -> list[Request]:
-    return list(make_requests(model, items, count, seed=7))
+    return list(make_requests(model, [items] * count, seed=7))
 
 
 def plan_for(model: ModelConfig, strategy: str, shards: int) -> Plan:

@@ -1,7 +1,6 @@
 """`workbench run inference` and `workbench serve` as users call them."""
 
 import asyncio
-import json
 import signal
 import socket
 import subprocess
@@ -10,10 +9,13 @@ import time
 
 import pytest
 
+from workbench import cli
 from workbench.errors import InputError
 from workbench.trace.loader import load
 from workbench.trace.rundir import read_manifest
 from workbench.workloads import start
+from workbench.workloads.inference.models.exported import ExportedModel
+from workbench.workloads.inference.plan import read_plan, write_plan
 from workbench.workloads.inference.transport import is_serving, open_channel
 
 
@@ -69,24 +71,52 @@ async def until_it_serves(address):
     await channel.close()
 
 
-def test_servers_from_the_command_line(tmp_path):
-    """Prepare, serve a shard, stop it with SIGTERM; its spans are a run of their own."""
+@pytest.fixture
+def serve(tmp_path, monkeypatch, capsys):
+    """Run `workbench serve` in this process, in an empty folder: (exit code, what it said)."""
 
-    def call(*words):
-        return [sys.executable, "-m", "workbench", "serve", *words, "--model", "m", "--plan", "p.json"]
+    def _serve(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["workbench", "serve", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code, capsys.readouterr().err
 
-    settings = ("--set", "model=tiny", "--set", "shards=2")
-    subprocess.run(call("prepare", *settings), cwd=tmp_path, check=True)
-    plan = json.loads((tmp_path / "p.json").read_text())
-    assert [shard["addresses"] for shard in plan["shards"]] == [["127.0.0.1:50051"], ["127.0.0.1:50052"]]
+    return _serve
+
+
+def test_what_servers_are_given_is_prepared(serve, tmp_path):
+    assert serve("prepare", "--set", "model=tiny", "--set", "shards=2")[0] == 0
+    plan = read_plan(tmp_path / "plan.json")
+    assert (plan.main, [shard.addresses for shard in plan.shards]) == (
+        "127.0.0.1:50050", [("127.0.0.1:50051",), ("127.0.0.1:50052",)],
+    )  # fmt: skip
+    plan.check(ExportedModel(tmp_path / "model").config)
+    code, said = serve("prepare")
+    assert code == 2 and said == "workbench: plan.json exists: name another file with --plan\n"
+
+
+def test_wrong_serving_is_one_line(serve):
+    serve("prepare", "--set", "model=tiny")
+    for words, expected in [
+        (("shard", "shard-7"), "no shard 'shard-7'"),
+        (("shard", "shard-0", "--replica", "3"), "shard-0 has no replica 3"),
+        (("main", "--plan", "nowhere.json"), "cannot read the plan nowhere.json"),
+        (("main", "--set", "colour=red"), "unknown setting 'colour'"),
+        (("queen",), "queen"),
+    ]:
+        code, said = serve(*words)
+        assert code == 2 and said.count("\n") == 1 and expected in said
+
+
+def test_a_server_from_the_command_line_drains_when_it_is_told_to_stop(serve, tmp_path):
+    serve("prepare", "--set", "model=tiny")
     with socket.create_server(("127.0.0.1", 0)) as free:
-        address = plan["shards"][1]["addresses"][0] = f"127.0.0.1:{free.getsockname()[1]}"
-    (tmp_path / "p.json").write_text(json.dumps(plan))
-    again = subprocess.run(call("prepare"), cwd=tmp_path, capture_output=True, text=True)
-    unknown = subprocess.run(call("shard", "shard-7"), cwd=tmp_path, capture_output=True, text=True)
-    assert (again.returncode, again.stderr) == (2, "workbench: p.json exists: name another file with --plan\n")
-    assert unknown.returncode == 2 and "no shard 'shard-7'" in unknown.stderr and unknown.stderr.count("\n") == 1
-    server = subprocess.Popen(call("shard", "shard-1", "--traces", "traces", "--run-id", "one"), cwd=tmp_path)
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    plan = read_plan(tmp_path / "plan.json")
+    write_plan(plan.at(plan.main, {"shard-0": (address,), "shard-1": (address,)}), tmp_path / "plan.json")
+    words = ["serve", "shard", "shard-1", "--traces", "traces", "--run-id", "one"]
+    server = subprocess.Popen([sys.executable, "-m", "workbench", *words], cwd=tmp_path)
     asyncio.run(until_it_serves(address))
     server.send_signal(signal.SIGTERM)
     assert server.wait(20) == 0

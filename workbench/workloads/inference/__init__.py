@@ -8,7 +8,7 @@ __all__ = ["PRESETS", "Config", "start"]
 
 
 def start(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: bool) -> Path:
-    """Deploy on loopback, replay requests one by one, tear down; returns the run directory. Raises as
+    """Deploy on loopback, send requests, tear down; returns the run directory. Raises as
     `workbench.workloads.start` does."""
     # Imported here: listing presets needs neither torch nor gRPC.
     from workbench.workloads.inference.run import run

@@ -1,7 +1,9 @@
 """Every setting of the inference workload, and the presets: functions that change a few of them."""
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from workbench.errors import InputError
 from workbench.workloads.inference.models import MODELS
@@ -56,10 +58,18 @@ class Config(ServerConfig):
     shards: int = 2
     replicas: int = 1  # of every sparse shard
     shard_limit_bytes: int | None = None  # memory of a sparse shard
-    # What is asked: one request at a time, each when the one before has been answered
+    # What is asked. serial: one request at a time, each when the one before has been answered; else a scenario of
+    # LoadGen's, which draws from a library and goes on until there were `requests` and `min_duration_s` has passed.
+    load: Literal["serial", "single_stream", "server", "offline", "server_peak"] = "serial"
     requests: int = 300
     warmup_requests: int = 30  # before them; tagged, and left out of the results
-    items: int = 32  # a request
+    items: int = 32  # a request; the mean, where sizes differ
+    sizes: Literal["fixed", "lognormal"] = "fixed"  # of requests, in items
+    sizes_file: str | None = None  # their sizes, a number a line, instead
+    qps: float = 50.0  # server: requests a second; server_peak: where the search begins; offline: the expected rate
+    sla_ms: float = 100.0  # server, server_peak: what `sla_percentile` of the requests must not exceed
+    sla_percentile: float = 99.0
+    min_duration_s: float = 10.0
     seed: int = 0
     instrument: bool = True  # false records nothing: only to measure what recording costs
 
@@ -71,6 +81,11 @@ class Config(ServerConfig):
                 raise InputError(f"setting {name}={getattr(self, name)!r}: choose one of {', '.join(known)}")
         if self.exported is not None and not Path(self.exported).is_dir():
             raise InputError(f"setting exported={self.exported}: there is no such folder")
+        above_zero("qps", "sla_ms", "min_duration_s", of=self)
+        if not 0 < self.sla_percentile < 100:
+            raise InputError(f"setting sla_percentile={self.sla_percentile}: must lie between 0 and 100")
+        if self.load != "serial" and importlib.util.find_spec("mlperf_loadgen") is None:
+            raise InputError(f"load={self.load} needs LoadGen: pip install 'recsys-workbench[load]', or load=serial")
         if self.warmup_requests < 0 or self.seed < 0:
             raise InputError("settings warmup_requests and seed must be 0 or more")
 
@@ -102,6 +117,11 @@ def drm3() -> Config:
     return Config(model="drm3-mini", strategy="net_specific", shards=4)
 
 
+def server() -> Config:
+    """DRM1 in one process under Poisson arrivals: 50 a second, at least 10 s."""
+    return Config(strategy="singular", load="server", sizes="lognormal")
+
+
 def data_centre() -> Config:
     """DRM1 behind a simulated network: 50 us each way, 25 Gbit/s."""
     return Config(network_delay_us=50.0, network_gbit_per_s=25.0)
@@ -109,4 +129,5 @@ def data_centre() -> Config:
 
 PRESETS = {
     "default": drm1, "tiny": tiny, "drm1-mini": drm1, "drm2-mini": drm2, "drm3-mini": drm3, "data-centre": data_centre,
+    "server": server,
 }  # fmt: skip

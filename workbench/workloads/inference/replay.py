@@ -16,20 +16,23 @@ from workbench.workloads.progress import ProgressLine
 _ECHO_EVERY = 4  # requests
 
 
+async def warm_up(client: RankClient, requests: Iterable[Request], config: Config) -> None:
+    """Requests 0, 1, ... one by one, tagged `warmup`: connections, caches and allocators settle."""
+    for number, request in enumerate(requests):
+        await client.rank(number, request, config.deadline_s, tags="warmup")
+
+
 async def replay(client: RankClient, echo: Echo, requests: Iterable[Request], config: Config) -> list[Answer]:
-    """Answers to all requests but those of the warm-up, in order; between them an echo now and then."""
+    """Answers in order, numbered after the warm-up; between requests an echo now and then."""
     answers = []
-    total = config.warmup_requests + config.requests
     with ProgressLine() as progress:
-        for number, request in enumerate(requests):
-            warm = number < config.warmup_requests
-            answer = await client.rank(number, request, config.deadline_s, tags="warmup" if warm else "")
-            if not warm:
-                answers.append(answer)
-                if number % _ECHO_EVERY == 0:
-                    await echo.ask(config.deadline_s)
-            done = f"request {number + 1} of {total}: {answer.latency_ns / 1e6:.2f} ms, {answer.status}"
-            progress.update(done, (number + 1) / total)
+        for place, request in enumerate(requests):
+            answer = await client.rank(config.warmup_requests + place, request, config.deadline_s)
+            answers.append(answer)
+            if place % _ECHO_EVERY == 0:
+                await echo.ask(config.deadline_s)
+            done = f"request {place + 1} of {config.requests}: {answer.latency_ns / 1e6:.2f} ms, {answer.status}"
+            progress.update(done, (place + 1) / config.requests)
     return answers
 
 

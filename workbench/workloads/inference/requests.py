@@ -4,30 +4,64 @@ A feature of the user is the same for all items of a request with its `session_r
 for each. Rows follow Zipf's law and bag lengths a lognormal one, as in the click log (`data/sessions.py`).
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 
 from workbench.data.hashing import derive, uniform
 from workbench.data.sessions import draw_bags
+from workbench.errors import InputError
 from workbench.workloads.inference.bags import Bags
+from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.models.config import ModelConfig
-from workbench.workloads.inference.protocol.messages import Request
+from workbench.workloads.inference.protocol.messages import MAX_ITEMS, Request
 
 _CHUNK = 16  # requests that are drawn together: a feature costs the same for one or for all of them
 _DENSE, _REPEATS, _FEATURES = range(3)
+_SIZES, _SIZES_SIGMA = 1 << 40, 1.0
 
 
-def make_requests(model: ModelConfig, items: int, count: int, seed: int) -> Iterator[Request]:
-    """Requests 0 to count - 1, of `items` items each."""
-    for first in range(0, count, _CHUNK):
-        yield from _drawn(model, items, np.arange(first, min(first + _CHUNK, count)), seed)
+def make_requests(model: ModelConfig, sizes: Sequence[int], seed: int) -> Iterator[Request]:
+    """Request i has sizes[i] items."""
+    first = 0
+    for items, group in itertools.groupby(sizes):
+        stop = first + len(list(group))
+        for start in range(first, stop, _CHUNK):
+            yield from _drawn(model, items, np.arange(start, min(start + _CHUNK, stop)), seed)
+        first = stop
+
+
+def request_sizes(config: Config, count: int) -> list[int]:
+    """Items of `count` requests: all the same, lognormal with that mean and the long tail of production queries (the
+    shape is DeepRecSys's, Gupta et al., ISCA 2020; the spread is ours), or those in a file, over and over."""
+    if config.sizes_file is not None:
+        return list(itertools.islice(itertools.cycle(_sizes_in(Path(config.sizes_file))), count))
+    if config.sizes == "fixed":
+        return [config.items] * count
+    normal = ndtri(uniform(derive(derive(np.uint64(config.seed), _SIZES), np.arange(count))))
+    sizes = config.items * np.exp(_SIZES_SIGMA * normal - _SIZES_SIGMA**2 / 2)
+    return np.clip(np.rint(sizes), 1, MAX_ITEMS).astype(int).tolist()
+
+
+def _sizes_in(path: Path) -> list[int]:
+    """InputError unless the file holds one whole number from 1 to MAX_ITEMS a line."""
+    try:
+        lines = path.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read sizes_file={path}: {error}") from None
+    wrong = [line for line in lines if not (line.isdecimal() and 1 <= int(line) <= MAX_ITEMS)]
+    if wrong or not lines:
+        what = f"{wrong[0]!r} is no size" if wrong else "it is empty"
+        raise InputError(f"sizes_file={path}: {what}; give a whole number from 1 to {MAX_ITEMS} a line")
+    return [int(line) for line in lines]
 
 
 def expected_lookups(model: ModelConfig, items: int, seed: int, count: int = 64) -> np.ndarray:
     """Mean ids a request of every table [tables], over `count` requests."""
-    totals = sum(request.bags.lengths.sum(axis=1) for request in make_requests(model, items, count, seed))
+    totals = sum(request.bags.lengths.sum(axis=1) for request in make_requests(model, [items] * count, seed))
     return totals / count
 
 

@@ -1,11 +1,14 @@
-"""One run: export the model, start the servers, replay requests one by one, stop the servers.
+"""One run: export the model, start the servers, send requests one by one or as LoadGen says, stop the servers.
 
 workbench run inference --preset tiny
 workbench run inference --set model=drm2-mini --set strategy=net_specific --set shards=4
 workbench run inference --preset data-centre --set batch_items=16
+workbench run inference --set load=server --set qps=40 --set sizes=lognormal
 """
 
 import asyncio
+import gc
+import itertools
 import tempfile
 import time
 import traceback
@@ -17,15 +20,16 @@ from workbench.errors import InputError, WorkFailed
 from workbench.trace.recorder import Recorder
 from workbench.trace.rundir import RunDirectory
 from workbench.workloads.directory import create_run, write_ceilings
-from workbench.workloads.inference.client import Answer, Echo, RankClient
+from workbench.workloads.inference.client import Echo, RankClient
 from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.deployment import Deployment
+from workbench.workloads.inference.load import LIBRARY_REQUESTS, HeldSpans, drive
 from workbench.workloads.inference.manifest import describe
 from workbench.workloads.inference.models.exported import ExportedModel
 from workbench.workloads.inference.network import precise_loop
 from workbench.workloads.inference.prepare import exported_model, planned
-from workbench.workloads.inference.replay import replay, results
-from workbench.workloads.inference.requests import make_requests
+from workbench.workloads.inference.replay import replay, results, warm_up
+from workbench.workloads.inference.requests import make_requests, request_sizes
 from workbench.workloads.inference.serve import tls_of
 from workbench.workloads.stacks import HostStacks
 
@@ -38,6 +42,8 @@ def run(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: bool)
     with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
         model = exported_model(config, Path(folder) / "model")
         plan, lookups = planned(config, model)
+        count = config.requests if config.load == "serial" else LIBRARY_REQUESTS
+        sizes = request_sizes(config, config.warmup_requests + count)
         directory = create_run("inference", preset, config, traces, **describe(config, model.config, plan, lookups))
         with _telling(directory):
             if ceilings:
@@ -45,31 +51,44 @@ def run(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: bool)
             recorded = directory if config.instrument else None
             stacks = HostStacks(directory.path / "client.stacks.txt" if py_spy else None)
             with Deployment(model.path, plan, config, config.replicas, Path(folder), recorded) as deployment, stacks:
-                answers = _replayed(config, model, deployment, recorded)
+                found = _asked(config, model, sizes, deployment, directory)
             with directory.editing() as manifest:
-                manifest["results"] = results(answers)
+                manifest["results"] = found
     return directory.path
 
 
-def _replayed(
-    config: Config, model: ExportedModel, deployment: Deployment, directory: RunDirectory | None
-) -> list[Answer]:
-    """The answers to the run's requests."""
-    requests = make_requests(model.config, config.items, config.warmup_requests + config.requests, config.seed)
+def _asked(
+    config: Config, model: ExportedModel, sizes: list[int], deployment: Deployment, directory: RunDirectory
+) -> dict:
+    """Send the run's requests, of these sizes; results for the manifest."""
 
-    async def ask() -> list[Answer]:
-        with directory.recorder("client") if directory else Recorder(None) as recorder:
-            client = RankClient(deployment.plan.main, model.config, recorder, tls_of(config))
+    async def ask() -> dict:
+        with directory.recorder("client") if config.instrument else Recorder(None) as recorder:
+            held = HeldSpans(recorder)
+            sender = recorder if config.load == "serial" else held
+            client = RankClient(deployment.plan.main, model.config, sender, tls_of(config))
             shards = [shard.addresses[0] for shard in deployment.plan.shards]
             echo = Echo(shards, recorder, tls_of(config))
             await _until_serving(client, deployment)
-            answers = await replay(client, echo, requests, config)
+            requests = make_requests(model.config, sizes, config.seed)
+            await warm_up(client, itertools.islice(requests, config.warmup_requests), config)
+            if config.load == "serial":
+                found = results(await replay(client, echo, requests, config))
+            else:
+                load = await drive(client, echo, list(requests), config, directory.path / "loadgen")
+                held.release(load.delays_ns)
+                found = results(load.answers) | {"loadgen": load.report}
             await client.close()
             await echo.close()
-        return answers
+        return found
 
-    with asyncio.Runner(loop_factory=precise_loop) as loop:
-        return loop.run(ask())
+    # A full collection would walk all of torch's objects in the middle of a request.
+    gc.freeze()
+    try:
+        with asyncio.Runner(loop_factory=precise_loop) as loop:
+            return loop.run(ask())
+    finally:
+        gc.unfreeze()
 
 
 async def _until_serving(client: RankClient, deployment: Deployment) -> None:
