@@ -138,7 +138,7 @@ def test_cpu_time_outside_of_spans_is_a_mean(tmp_path):
 
 
 def test_shards_by_hand(by_hand):
-    table = latency(by_hand.load(), by="shard").table.set_index("process")
+    table = latency(by_hand.load(), by="shard").table.set_index("shard")
     assert table.loc["shard-0"].to_dict() == {
         "calls": 1, "bounding_share": 1.0, "outstanding_ns": 198 * US, "shard_ns": 100 * US, "sparse_ns": 60 * US,
         "message_bytes": 500, "network_ns": 98 * US, "source": "measured",

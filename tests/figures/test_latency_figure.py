@@ -35,7 +35,7 @@ def test_requests_are_named_by_their_number_and_source():
 def test_shards_split_what_their_calls_were_outstanding_for():
     table = pd.DataFrame(
         {
-            "process": ["shard-<0>"], "calls": [4], "bounding_share": [0.5], "outstanding_ns": [9_000.0],
+            "shard": ["shard-<0>"], "calls": [4], "bounding_share": [0.5], "outstanding_ns": [9_000.0],
             "shard_ns": [5_000.0], "sparse_ns": [3_000.0], "network_ns": [4_000.0],
         }
     )  # fmt: skip

@@ -120,14 +120,14 @@ def _by_request(requests: _Requests) -> pd.DataFrame:
 
 
 def _by_shard(requests: _Requests) -> pd.DataFrame:
-    """One row a sparse shard's process: how often it was called and waited for, and its calls' mean times."""
+    """One row a sparse shard (each replica for itself): how often it was called and waited for, and its calls' mean times."""
     calls = requests.calls
     grouped = calls.groupby(calls["process"].astype(str))
     table = grouped[["outstanding_ns", "shard_ns", "sparse_ns", "message_bytes"]].mean()
     table.insert(0, "calls", grouped.size())
     table.insert(1, "bounding_share", grouped["bounding"].sum() / max(calls["bounding"].sum(), 1))
     table["network_ns"] = table["outstanding_ns"] - table["shard_ns"]
-    return table.reset_index()
+    return table.reset_index(names="shard")
 
 
 def _by_tail(requests: _Requests) -> pd.DataFrame:

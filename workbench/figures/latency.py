@@ -64,7 +64,7 @@ def _shards(table: pd.DataFrame, subtitle: str) -> go.Figure:
         )  # fmt: skip
     fig.update_layout(title={"text": "Sparse shards: a call's mean time", "subtitle": {"text": subtitle}})
     fig.update_xaxes(title=f"outstanding at the main shard [{unit}]")
-    return theme.name_rows(fig, [theme.label(name) for name in table["process"]])
+    return theme.name_rows(fig, [theme.label(name) for name in table["shard"]])
 
 
 def _tail(table: pd.DataFrame, subtitle: str) -> go.Figure:
