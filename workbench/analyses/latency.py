@@ -120,7 +120,7 @@ def _by_request(requests: _Requests) -> pd.DataFrame:
 
 
 def _by_shard(requests: _Requests) -> pd.DataFrame:
-    """One row a sparse shard (each replica for itself): how often it was called and waited for, and its calls' mean times."""
+    """One row a sparse shard, each replica for itself: calls, how often it was waited for, and mean times a call."""
     calls = requests.calls
     grouped = calls.groupby(calls["process"].astype(str))
     table = grouped[["outstanding_ns", "shard_ns", "sparse_ns", "message_bytes"]].mean()
