@@ -55,7 +55,7 @@ def least_load(costs: list[float], ranks: int) -> float:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_milp_is_brute_force_and_heuristics_come_close(seed):
-    tables = synthetic_tables(6, (100, 5_000), 16, 6.0, seed)
+    tables = synthetic_tables(6, (100, 5_000), [16] * 6, 6.0, seed)
     step = StepShape(ranks=3, samples_per_rank=8, host_ranks=3)
     planned = {method: plan_tables(tables, step, method=method, schemes=["table-wise"]) for method in METHODS}
     best = least_load(planned["milp"].table()["predicted_ns"].tolist(), 3)
@@ -76,7 +76,7 @@ def test_milp_is_brute_force_and_heuristics_come_close(seed):
     schemes=st.sets(st.sampled_from(SCHEMES)).map(lambda more: {"table-wise", *more}),
 )
 def test_a_plan_is_whole_and_its_table_adds_up(seed, hosts, host_ranks, count, method, schemes):
-    tables = synthetic_tables(count, (20, 50_000), 64, 8.0, seed)
+    tables = synthetic_tables(count, (20, 50_000), [64] * count, 8.0, seed)
     step = StepShape(hosts * host_ranks, 16, host_ranks)
     planned = plan_tables(tables, step, method=method, schemes=sorted(schemes))
     planned.plan.check(tables, step.ranks)  # and the plan itself refuses shards that make no table
@@ -92,7 +92,7 @@ def test_a_plan_is_whole_and_its_table_adds_up(seed, hosts, host_ranks, count, m
 
 
 def test_milp_mixes_schemes_and_beats_the_heuristics_bound():
-    tables = [*synthetic_tables(5, (50, 2_000), 32, 4.0, 0), table("big", 60, rows=40_000, dim=64)]
+    tables = [*synthetic_tables(5, (50, 2_000), [32] * 5, 4.0, 0), table("big", 60, rows=40_000, dim=64)]
     step = StepShape(ranks=4, samples_per_rank=16, host_ranks=2)
     planned = {method: plan_tables(tables, step, method=method) for method in METHODS}
     optimal = planned["milp"]
@@ -155,7 +155,7 @@ def test_what_is_used_most_lies_in_the_nearest_tier():
 
 
 def test_128_ranks_are_simulated():
-    tables = synthetic_tables(400, (1_000, 1_000_000), 64, 15.0, 1)
+    tables = synthetic_tables(400, (1_000, 1_000_000), [64] * 400, 15.0, 1)
     step = StepShape(ranks=128, samples_per_rank=512, host_ranks=8)
     found = {
         method: plan_tables(tables, step, method=method, schemes=["table-wise", "column-wise"]).max_over_mean

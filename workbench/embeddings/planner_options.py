@@ -7,13 +7,12 @@ ranks of any host for the blocks of rows that lie on one host.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from workbench.costs.sharding import EqualRates, Rates, ShardCost, ShardWork, StepShape, shard_cost
+from workbench.embeddings.sharding import COLUMN_MULTIPLE, blocks, even_blocks
 from workbench.embeddings.tables import TableConfig
 
 MIN_COLUMNS = 16  # a cache line of fp32: narrower rows move bytes that nobody asked for
-COLUMN_MULTIPLE = 4  # what FBGEMM's kernels want
 
 
 @dataclass(frozen=True)
@@ -94,31 +93,19 @@ def options(table: TableConfig, step: StepShape, tiers: Sequence[Tier], schemes:
         found.append(Option(table.name, "table-wise", (group,)))
     count = 2
     while "column-wise" in schemes and count <= ranks and table.dim // count >= MIN_COLUMNS:
-        columns = _blocks(table.dim, count, multiple=COLUMN_MULTIPLE)
+        columns = blocks(table.dim, count, multiple=COLUMN_MULTIPLE)
         groups = tuple(Group((part("column-wise", whole_rows, each),), anywhere) for each in columns)
         found.append(Option(table.name, "column-wise", groups))
         count *= 2
     if "row-wise" in schemes and 1 < ranks <= table.rows:
-        parts = [part("row-wise", rows, whole_dim) for rows in _blocks(table.rows, ranks)]
+        parts = [part("row-wise", rows, whole_dim) for rows in blocks(table.rows, ranks)]
         groups = tuple(Group((each,), ((rank,),)) for rank, each in enumerate(parts))
         found.append(Option(table.name, "row-wise", groups))
     if "table-row-wise" in schemes and 1 < step.host_ranks <= table.rows and hosts > 1:
-        parts = tuple(part("table-row-wise", rows, whole_dim) for rows in _even(table.rows, step.host_ranks))
+        parts = tuple(part("table-row-wise", rows, whole_dim) for rows in even_blocks(table.rows, step.host_ranks))
         homes = tuple(tuple(range(host * step.host_ranks, (host + 1) * step.host_ranks)) for host in range(hosts))
         found.append(Option(table.name, "table-row-wise", (Group(parts, homes),)))
     if "data-parallel" in schemes and ranks > 1:
         copy = part("data-parallel", whole_rows, whole_dim)
         found.append(Option(table.name, "data-parallel", tuple(Group((copy,), (home,)) for home in anywhere)))
     return found
-
-
-def _blocks(size: int, count: int, multiple: int = 1) -> list[tuple[int, int]]:
-    """(begin, end) of at most `count` blocks of ceil(size / count), rounded up to `multiple`; the last may be short."""
-    block = -(-size // count)
-    block = -(-block // multiple) * multiple
-    return [(begin, min(begin + block, size)) for begin in range(0, size, block)]
-
-
-def _even(size: int, count: int) -> list[tuple[int, int]]:
-    """(begin, end) of exactly `count` blocks, equal to one row: every rank of the host gets one."""
-    return list(pairwise(size * part // count for part in range(count + 1)))

@@ -62,7 +62,7 @@ def _table_plan(table: TableConfig, scheme: str, owner: int, ranks: int, host_ra
         ]
     elif scheme == "table-row-wise" and table.rows >= host_ranks:
         first = owner - owner % host_ranks
-        shards = [Shard(first + k, *rows, 0, table.dim) for k, rows in enumerate(_even_blocks(table.rows, host_ranks))]
+        shards = [Shard(first + k, *rows, 0, table.dim) for k, rows in enumerate(even_blocks(table.rows, host_ranks))]
     elif scheme == "data-parallel":
         shards = [Shard(rank, 0, table.rows, 0, table.dim) for rank in range(ranks)]
     else:  # also a table with fewer rows than a host has ranks
@@ -77,6 +77,6 @@ def blocks(size: int, parts: int, multiple: int = 1) -> list[tuple[int, int]]:
     return [(begin, min(begin + block, size)) for begin in range(0, size, block)]
 
 
-def _even_blocks(size: int, parts: int) -> list[tuple[int, int]]:
+def even_blocks(size: int, parts: int) -> list[tuple[int, int]]:
     """(begin, end) of exactly `parts` blocks that differ by one at most."""
     return list(pairwise(size * part // parts for part in range(parts + 1)))
