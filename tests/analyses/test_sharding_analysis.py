@@ -1,6 +1,5 @@
 """The sharding analysis: hand-made manifests, the golden run, and agreement with the planner."""
 
-import msgspec
 import numpy as np
 import pytest
 from hand_made import event, run_of
@@ -8,12 +7,20 @@ from hand_made import event, run_of
 import workbench as wb
 from workbench.costs.sharding import StepShape
 from workbench.embeddings.planner import plan_tables
-from workbench.embeddings.tables import synthetic_tables
+from workbench.embeddings.tables import TableShard, synthetic_tables
 
 
-def described(table, **more) -> dict:
-    names = ("name", "rows", "dim", "row_bytes", "state_bytes_per_row", "pooling_factor")
-    return {name: getattr(table, name) for name in names} | more
+def described(table, plan) -> list[dict]:
+    """The manifest's entries of one table: a shard each."""
+    shards = [(placed, TableShard.of(table, placed)) for placed in plan.shards]
+    return [
+        {
+            "name": table.name, "scheme": plan.scheme, "rank": placed.rank, "rows": shard.rows, "dim": shard.dim,
+            "row_bytes": shard.row_bytes, "state_bytes_per_row": shard.state_bytes_per_row,
+            "pooling_factor": table.pooling_factor * shard.rows / table.rows,
+        }
+        for placed, shard in shards
+    ]  # fmt: skip
 
 
 def run_with(manifest: dict):
@@ -22,12 +29,11 @@ def run_with(manifest: dict):
 
 @pytest.mark.parametrize("method", ["greedy", "karmarkar-karp"])
 def test_a_planned_run_reads_back_as_it_was_planned(method):
-    tables = synthetic_tables(9, (50, 5_000), 32, 6.0, 1)
+    tables = synthetic_tables(9, (50, 5_000), (32,) * 9, 6.0, 1)
     planned = plan_tables(tables, StepShape(4, 16, 4), method=method)
-    manifest = {
-        "ranks": 4, "samples_per_step": 64, "tables": [described(table) for table in tables],
-        "plan": msgspec.to_builtins(planned.plan),
-    }  # fmt: skip
+    pairs = zip(tables, planned.plan.tables, strict=True)
+    shards = [shard for table, plan in pairs for shard in described(table, plan)]
+    manifest = {"ranks": 4, "samples_per_step": 64, "tables": shards}
     result = wb.analyze(run_with(manifest), "sharding")
     np.testing.assert_allclose(result.table["predicted_ns"], planned.loads_ns)
     assert result.summary["max_over_mean"] == pytest.approx(planned.max_over_mean)

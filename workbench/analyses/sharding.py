@@ -13,11 +13,14 @@ from workbench.analyses.core.operator_calls import operator_calls, operator_cost
 from workbench.analyses.core.operator_limits import is_embedding
 from workbench.analyses.core.rank_share import RankShare
 from workbench.analyses.core.result import Result, not_applicable
-from workbench.costs.sharding import ELEMENT_BYTES, EqualRates, Rates, ShardWork, StepShape, shard_cost
+from workbench.costs.sharding import EqualRates, Rates, ShardWork, StepShape, shard_cost
 from workbench.errors import InputError
 from workbench.machine.rank_rates import RankRates
 from workbench.trace.run import Run
 
+# Fields of the manifest's shards, as ShardWork takes them.
+_WORK = ("rows", "dim", "row_bytes", "state_bytes_per_row", "pooling_factor")
+_WIRE_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.25}  # int8: 8 bytes of scales for every 32 elements
 TIMES = ("lookup_ns", "update_ns", "communication_ns", "predicted_ns")
 
 
@@ -28,7 +31,9 @@ def sharding(run: Run, *, by: Literal["rank", "shard"] = "rank") -> Result:
         return not_applicable("sharding", "the run's manifest names no embedding tables, as our training runs do")
     share = RankShare.of(run)
     ranks = int(manifest["ranks"])
-    step = StepShape(ranks, round(manifest["samples_per_step"] / ranks), host_ranks=min(share.active, ranks))
+    config = manifest.get("config", {})
+    wire = [_WIRE_BYTES[config.get(f"{way}_wire", "fp32")] for way in ("forward", "backward")]
+    step = StepShape(ranks, round(manifest["samples_per_step"] / ranks), config.get("host_ranks") or ranks, *wire)
     rates, notes = _rates(share, ranks)
     shards = _shards(manifest, step, rates)
     loads = shards.groupby("rank")[["stored_bytes", *TIMES]].sum().reindex(range(ranks), fill_value=0)
@@ -73,38 +78,16 @@ def _rates(share: RankShare, ranks: int) -> tuple[Rates, list[str]]:
 def _shards(manifest: dict, step: StepShape, rates: Rates) -> pd.DataFrame:
     """One row a shard: table, scheme, rank, rows, dim, stored_bytes and the predicted times."""
     rows = []
-    for table, (scheme, places) in zip(manifest["tables"], _plan(manifest), strict=True):
-        for place in places:
-            work = _work(table, scheme, place)
-            cost = shard_cost(work, step, rates)
-            rows.append({
-                "rank": place["rank"], "table": table["name"], "scheme": scheme, "rows": work.rows, "dim": work.dim,
-                "stored_bytes": work.stored_bytes, "lookup_ns": cost.lookup_ns, "update_ns": cost.update_ns,
-                "communication_ns": cost.communication_ns, "predicted_ns": cost.total_ns,
-            })  # fmt: skip
+    for shard in manifest["tables"]:
+        scheme = shard.get("scheme", "table-wise")
+        work = ShardWork(scheme, *(shard[name] for name in _WORK))
+        cost = shard_cost(work, step, rates)
+        rows.append({
+            "rank": shard["rank"], "table": shard["name"], "scheme": scheme, "rows": work.rows, "dim": work.dim,
+            "stored_bytes": work.stored_bytes, "lookup_ns": cost.lookup_ns, "update_ns": cost.update_ns,
+            "communication_ns": cost.communication_ns, "predicted_ns": cost.total_ns,
+        })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _plan(manifest: dict) -> list[tuple[str, list[dict]]]:
-    """Scheme and shards of every table: of the manifest's plan, else whole tables on the rank that each names."""
-    if "plan" in manifest:
-        return [(table["scheme"], table["shards"]) for table in manifest["plan"]["tables"]]
-    whole = {"row_begin": 0, "column_begin": 0}
-    return [
-        ("table-wise", [whole | {"rank": table["rank"], "row_end": table["rows"], "column_end": table["dim"]}])
-        for table in manifest["tables"]
-    ]
-
-
-def _work(table: dict, scheme: str, place: dict) -> ShardWork:
-    """The part of a table that lies at `place`. State of one number a row is whole on every column shard."""
-    rows, dim = place["row_end"] - place["row_begin"], place["column_end"] - place["column_begin"]
-    columns_share = dim / table["dim"]
-    state_bytes = table["state_bytes_per_row"]
-    if state_bytes > ELEMENT_BYTES:
-        state_bytes *= columns_share
-    lookups = table["pooling_factor"] * rows / table["rows"]
-    return ShardWork(scheme, rows, dim, table["row_bytes"] * columns_share, state_bytes, lookups)
 
 
 def _measured_ns(run: Run) -> pd.Series:
