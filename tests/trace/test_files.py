@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 from execution_nodes_by_hand import document
+from formats_by_hand import EXAMPLES, TRACE, as_bytes, chakra, event, otlp
 
 from workbench.analyses import analyze, names
 from workbench.errors import InputError
@@ -12,60 +13,11 @@ from workbench.trace import cache, files
 from workbench.trace.loader import load
 from workbench.trace.readers import execution_trace
 
-TRACE, OTHER = "ab" * 16, "cd" * 16
-
-
-def event(name="aten::mm", ts=1_700_000_000_000_000, **fields):
-    return {"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1, "ts": ts, "dur": 9} | fields
-
-
-def otlp(service, *spans):
-    """(trace, id, parent, name, start, end)"""
-    written = [
-        {"traceId": trace, "spanId": own, "parentSpanId": parent, "name": name, "kind": 3,
-         "startTimeUnixNano": str(10**18 + start), "endTimeUnixNano": str(10**18 + end)}
-        for trace, own, parent, name, start, end in spans
-    ]  # fmt: skip
-    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
-    return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": written}]}]}
-
-
-def jaeger():
-    span = {
-        "traceID": "5",
-        "spanID": "a",
-        "operationName": "rank",
-        "startTime": 10**15,
-        "duration": 20,
-        "processID": "p",
-    }
-    return {"data": [{"traceID": "5", "spans": [span], "processes": {"p": {"serviceName": "main"}}}]}
-
-
-def chakra():
-    graph = [
-        {"Id": 0, "Name": "aten::mm", "NodeType": 4, "runtime": 5},
-        {"Id": 1, "Name": "ncclKernel_AllReduce", "NodeType": 7, "runtime": 4, "data_deps": [0], "is_cpu_op": False},
-    ]
-    return {"workload_graph": graph}
-
-
-# What each format looks like, its processes and the number of its events.
-EXAMPLES = {
-    "kineto": ({"traceEvents": [event()]}, ["rank-0"], 1),
-    "execution_trace": (document("1.0.1"), ["rank-0"], 7),
-    "chakra": (chakra(), ["rank-0"], 2),
-    "otlp": (otlp("ranker", (TRACE, "0a", "", "rank", 0, 50)), ["ranker"], 1),
-    "jaeger": (jaeger(), ["main"], 1),
-    "speedscope": ({"shared": {"frames": [{"name": "main"}]},
-                    "profiles": [{"type": "sampled", "unit": "seconds", "samples": [[0]], "weights": [2]}]}, [], 0),
-    "collapsed": ("main;step 12\nmain 3\n", [], 0),
-    "snapshot": ({"segments": [], "device_traces": [[]]}, [], 0),
-}  # fmt: skip
+OTHER = "cd" * 16
 
 
 def write(path, content):
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    path.write_bytes(as_bytes(content))
     return path
 
 

@@ -125,7 +125,7 @@ def test_events_without_time_are_left_out(tmp_path):
         tmp_path, GOOD, GOOD.replace('"dur": 2', '"dur": null'), GOOD.replace('"ts": 1700000000000001.125, ', "")
     )
     assert len(part.events) == 1
-    assert part.notes == ["trace.json: events left out, which lack a time or duration: 2"]
+    assert part.notes == ["trace.json: events left out, which lack a time or duration, or have an impossible one: 2"]
 
 
 def test_nesting_deeper_than_any_decoder_follows(tmp_path):

@@ -75,7 +75,7 @@ def _percent(sums: pd.DataFrame, labels: dict) -> pd.DataFrame:
     everything = sums.pop("all_communication_ns")
     table = pd.concat([pd.DataFrame(labels, index=sums.index), sums], axis=1)
     for part in PARTS:
-        table[f"{part}_pct"] = 100 * table[f"{part}_ns"] / table["window_ns"]
+        table[f"{part}_pct"] = 100.0 * table[f"{part}_ns"] / table["window_ns"]
     table["overlapped_communication_share"] = 1 - table["communication_ns"] / everything.where(everything > 0)
     whole_pct = table[[f"{part}_pct" for part in PARTS]].sum(axis=1)
     assert np.allclose(whole_pct, 100, atol=0.1), f"the parts of {labels} sum to {whole_pct.tolist()} %"

@@ -24,6 +24,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
+# A row of machine.json as it must be, and a memory level of a device.
+_Row = msgspec.defstruct(
+    "_Row", [(name, str, "") if name in TEXT else (name, float | None, None) for name in COLUMNS]
+)  # fmt: skip
+_Level = msgspec.defstruct("_Level", [("tier", str), ("capacity_bytes", float | None, None)])
+
+
 @dataclass(frozen=True)
 class Ceiling:
     """One limit. `value` (in `unit`) is the 90th percentile of the repeats of a rate, the median of those of a time, or
@@ -151,14 +158,18 @@ class Ceilings:
         try:
             about = msgspec.json.decode(Path(path).read_bytes(), type=dict)
             version, rows = about.pop("version", None), about.pop("ceilings")
-        except (OSError, msgspec.DecodeError, KeyError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
             raise InputError(f"{path} holds no ceilings: expected what `workbench machine` writes") from None
         if version != CEILINGS_VERSION:
             raise InputError(f"{path} has ceilings of version {version}, this workbench reads {CEILINGS_VERSION}")
         try:
-            return cls.from_rows(msgspec.convert(rows, list[dict[str, str | float]]), about)
-        except (msgspec.ValidationError, ValueError):
-            raise InputError(f"{path} is damaged: a row of its ceilings is no record of text and numbers") from None
+            levels = msgspec.convert(about.get("levels", {}), dict[str, list[_Level]])
+            rows = msgspec.to_builtins(msgspec.convert(rows, list[_Row]))
+        except msgspec.ValidationError as error:
+            raise InputError(f"{path} is damaged: {error}; expected what `workbench machine` writes") from None
+        if any(level.capacity_bytes for device in levels.values() for level in device[-1:]):
+            raise InputError(f"{path} is damaged: the farthest memory level of a device has no end")
+        return cls.from_rows(rows, about)
 
     def _rows(self, **equal: object) -> pd.DataFrame:
         rows = self.table

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
+from workbench.trace.manifest import complaint
 from workbench.trace.recorder import DeviceTimer, Recorder
 from workbench.trace.schema import SCHEMA_VERSION
 
@@ -89,10 +90,12 @@ def read_manifest(path: Path) -> dict:
         manifest = json.loads((Path(path) / MANIFEST).read_text())
     except FileNotFoundError:
         raise InputError(f"{path} is not a run directory: it has no {MANIFEST}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{Path(path) / MANIFEST} is not JSON: {error}") from None
-    if not _is_manifest(manifest):
-        raise InputError(f"{Path(path) / MANIFEST} is not a run's manifest: expected an object with 'processes'")
+    if wrong := complaint(manifest):
+        raise InputError(
+            f"{Path(path) / MANIFEST} is not a run's manifest ({wrong}): expected an object with 'processes'"
+        )
     if manifest["schema"] > SCHEMA_VERSION:
         raise InputError(
             f"{path} was written by a newer workbench (schema {manifest['schema']}, this one reads {SCHEMA_VERSION})"
@@ -100,20 +103,6 @@ def read_manifest(path: Path) -> dict:
     if manifest.get("status") == "running" and _abandoned(manifest):
         manifest["status"] = "killed"
     return manifest
-
-
-def _is_manifest(manifest: object) -> bool:
-    """Whether the fields that readers rely on have their types."""
-    if not isinstance(manifest, dict) or not isinstance(manifest.setdefault("processes", {}), dict):
-        return False
-    manifest.setdefault("schema", SCHEMA_VERSION)
-    manifest.setdefault("start_ns", 0)
-    numbers = [manifest["schema"], manifest["start_ns"]]
-    for process in manifest["processes"].values():
-        if not isinstance(process, dict):
-            return False
-        numbers += [process.setdefault("pid", -1), process.setdefault("heartbeat_ns", 0)]
-    return all(type(number) is int for number in numbers)
 
 
 def _abandoned(manifest: dict) -> bool:

@@ -69,16 +69,25 @@ DEPENDENCY_COLUMNS: dict[str, str] = {"event_id": "int64", "depends_on": "int64"
 OPERATOR_COLUMNS = ("name", "input_dims", "input_types", "concrete_inputs")
 
 
+# Wide enough for any clock, and narrow enough that two can be added in 64 bits.
+_Time = Annotated[int, msgspec.Meta(ge=-(2**61), le=2**61)]
+# 104 days: what lasts longer is damage, and a float holds it to the nanosecond.
+LONGEST_NS = 2**53
+_Duration = Annotated[int, msgspec.Meta(le=LONGEST_NS)]
+_Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class Header(msgspec.Struct, tag_field="record", tag="header", kw_only=True):
     """First line of a span file: who wrote it, and the anchor that maps its monotonic clock to Unix time."""
 
     schema: int
     process: str
-    rank: int
-    pid: int
+    rank: _Int32
+    pid: _Int64
     host: str
-    wall_ns: int
-    monotonic_ns: int
+    wall_ns: _Time
+    monotonic_ns: _Time
 
 
 class Span(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_defaults=True):
@@ -89,17 +98,17 @@ class Span(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_de
 
     name: str
     kind: str
-    start_ns: int
-    duration_ns: int
+    start_ns: _Time
+    duration_ns: _Duration
     lane: str = "main"
     phase: str = ""
-    step: int = -1
+    step: _Int64 = -1
     device: str = "cpu"
     flops: float | None = None
     collective: str = ""
-    group_size: int = -1
+    group_size: _Int32 = -1
     message_bytes: float | None = None
-    cpu_ns: int | None = None
+    cpu_ns: _Int64 | None = None
     trace: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{32})?$")] = ""
     span: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")] = ""
     parent: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")] = ""

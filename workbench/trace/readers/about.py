@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from workbench.trace.readers.columns import CollectiveArgs, integer
+from workbench.trace.readers.columns import BEYOND_NS, CollectiveArgs, integer
 from workbench.trace.readers.messages import whole_numbers
 from workbench.trace.readers.salvage import loads
 
@@ -37,16 +37,17 @@ def describe(metadata: dict[str, Any]) -> dict[str, Any]:
     traces count from, 0 where they are absolute."""
     distributed = _mapping(metadata.get("distributedInfo"))
     world_size = integer(distributed.get("world_size"), bits=32)
+    base_time_ns = integer(metadata.get("baseTimeNanoseconds"))
     return {
         "rank": integer(distributed.get("rank"), bits=32),
         "world_size": world_size if world_size > 0 else None,
-        "backend": distributed.get("backend"),
+        "backend": _text(distributed.get("backend")),
         "process_groups": [_process_group(entry) for entry in _listed(distributed.get("pg_config"))],
         "devices": [_device(entry) for entry in _listed(metadata.get("deviceProperties"))],
         "profiler": {key: bool(integer(metadata.get(key)) > 0) for key in _SETTINGS},
-        "trace_name": metadata.get("traceName"),
-        "host": metadata.get("host_name"),
-        "base_time_ns": max(integer(metadata.get("baseTimeNanoseconds")), 0),
+        "trace_name": _text(metadata.get("traceName")),
+        "host": _text(metadata.get("host_name")),
+        "base_time_ns": base_time_ns if 0 <= base_time_ns < BEYOND_NS else 0,
     }
 
 
@@ -121,6 +122,10 @@ def _device(entry: dict[str, Any]) -> dict[str, Any]:
         "model": str(entry.get("name", "")),
         "memory_bytes": memory_bytes if memory_bytes > 0 else None,
     }
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -12,9 +12,13 @@ import msgspec
 import numba
 import numpy as np
 
+from workbench.trace.schema import LONGEST_NS
+
 _NONE = msgspec.Raw()
 MISSING_NS = np.iinfo(np.int64).min
 FOREVER_NS = np.iinfo(np.int64).max
+# No clock is this far from its beginning (73 years): with a base time and a duration it still fits 64 bits.
+BEYOND_NS = 2**61
 
 
 class Args(msgspec.Struct, frozen=True, gc=False):
@@ -144,7 +148,7 @@ class Columns:
         if self._paired:
             starts_ns = nanoseconds([event.ts for event, _ in self._paired])
             ends_ns = nanoseconds([end for _, end in self._paired])
-            durations_ns = np.where(ends_ns == MISSING_NS, MISSING_NS, ends_ns - starts_ns)
+            durations_ns = np.where(_possible(ends_ns), ends_ns - starts_ns, MISSING_NS)
             self._append([event for event, _ in self._paired], starts_ns, durations_ns)
         dtypes = (np.int32, np.int32, np.int32, np.int64, np.int64, np.int64, np.int64)
         joined = [
@@ -172,7 +176,7 @@ class Columns:
     def _change(self, instants: list[Event]) -> None:
         """Take `[memory]` instants."""
         times_ns = nanoseconds([event.ts for event in instants])
-        timed = times_ns != MISSING_NS
+        timed = _possible(times_ns)
         self.untimed += int((~timed).sum())
         kept = timed & (times_ns >= self._first_ns) & (times_ns <= self._last_ns)
         self._memory_ns.append(times_ns[kept])
@@ -182,7 +186,7 @@ class Columns:
             self.memory.append(MemoryChange(event.pid, event.tid, a.device_type, a.device_index, *described))
 
     def _append(self, events: list[Event], starts_ns: np.ndarray, durations_ns: np.ndarray) -> None:
-        timed = (starts_ns != MISSING_NS) & (durations_ns != MISSING_NS)
+        timed = _possible(starts_ns) & _possible(durations_ns) & (durations_ns <= LONGEST_NS)
         whole = timed & (durations_ns >= 0)
         self.found += int(whole.sum())
         kept = whole & (starts_ns >= self._first_ns) & (starts_ns + durations_ns <= self._last_ns)
@@ -219,6 +223,11 @@ class Columns:
         codes = np.full(len(args), -1, dtype=np.int32)
         codes[rows] = self.operators.encode(signatures)
         return codes
+
+
+def _possible(times_ns: np.ndarray) -> np.ndarray:
+    """Mask [n] of what is a time at all; MISSING_NS is not."""
+    return (times_ns > -BEYOND_NS) & (times_ns < BEYOND_NS)
 
 
 def call_signature(signature: bytes) -> tuple[str, bytes, bytes, bytes]:

@@ -137,7 +137,7 @@ def _damage(defects: Counter, columns: Columns) -> list[str]:
     for count, what in (
         (left_out, "which could not be decoded"),
         (columns.negative, "which have a negative duration"),
-        (columns.untimed, "which lack a time or duration"),
+        (columns.untimed, "which lack a time or duration, or have an impossible one"),
         (columns.unpaired, "which begin without an end or end without a begin"),
     ):
         if count:

@@ -72,7 +72,7 @@ def _records(path: Path) -> tuple[list, list[str]]:
             continue
         try:
             records.append(_DECODER.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if number != len(lines):  # a cut last line is what a kill leaves; anything else is damage
                 raise InputError(f"{path}, line {number} is no span record: {error}") from None
             notes.append(f"{path.name}: the last line was cut, as a killed process leaves it; it was left out")
