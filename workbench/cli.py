@@ -45,6 +45,8 @@ class Target(StrEnum):
     PERFETTO = "perfetto"
     CSV = "csv"
     PARQUET = "parquet"
+    NOTEBOOK = "notebook"
+    OTLP = "otlp"
 
 
 class Scale(StrEnum):
@@ -222,7 +224,11 @@ def compare(
 def export(
     paths: Paths,
     to: Annotated[
-        Target, typer.Option(help="perfetto: Chrome JSON; csv, parquet: the events table.")
+        Target,
+        typer.Option(
+            help="perfetto: Chrome JSON with counters, roofline and critical path; csv, parquet: the events table; "
+            "notebook: every breakdown with its code, executed; otlp: spans for Jaeger."
+        ),
     ] = Target.PERFETTO,
     out: Out = None,
 ) -> None:

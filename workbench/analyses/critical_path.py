@@ -71,18 +71,24 @@ def critical_path(
 
 
 def path_events(run: Run) -> pd.DataFrame:
-    """The path as an overlay for a timeline, in order: event_id (-1 for a delay), start_ns (Unix time on the clock of
-    the event's own process), duration_ns. Empty for a run without events."""
+    """The path as an overlay for a timeline, in order: event_id (-1 for a delay), name, kind, process, lane, start_ns
+    (Unix time on the clock of the event's own process), duration_ns. Empty for a run without events."""
     found = event_graphs(run)
     if found is None:
-        return pd.DataFrame({"event_id": [], "start_ns": [], "duration_ns": []}, dtype="int64")
-    path = path_parts(run.events, Words(run.events), found, [graph.observed for graph in found.graphs])
+        return pd.DataFrame(columns=["event_id", "name", "kind", "process", "lane", "start_ns", "duration_ns"])
+    words = Words(run.events)
+    path = path_parts(run.events, words, found, [graph.observed for graph in found.graphs])
+    process, lane = found.lanes.process[path["lane"]], path["lane"]
     clocks_ns = np.array([found.ahead_ns.get(name, 0) for name in run.events["process"].cat.categories], dtype=np.int64)
     event_id = run.events["event_id"].to_numpy()[path["event"]]
     return pd.DataFrame(
         {
             "event_id": np.where(path["event"] == NO_EVENT, -1, event_id),
-            "start_ns": path["start_ns"] + clocks_ns[found.lanes.process[path["lane"]]],
+            "name": np.array(words.names, dtype=object)[path["name"]],
+            "kind": np.array(KINDS, dtype=object)[path["kind"]],
+            "process": run.events["process"].cat.categories.to_numpy(object)[process],
+            "lane": found.lanes.name[lane],
+            "start_ns": path["start_ns"] + clocks_ns[process],
             "duration_ns": path["path_ns"].astype("int64"),
         }
     )

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 
 from workbench.trace.part import Part
-from workbench.trace.schema import events_frame
+from workbench.trace.schema import KINDS, events_frame
 
+# Where our own export keeps an event's kind.
+KIND_ATTRIBUTE = "workbench.kind"
 UNKNOWN_SERVICE = "unknown_service"  # OpenTelemetry's word where nobody named the service
 # Semantic conventions of OpenTelemetry, old and new: what a span waits for when it calls out.
 _CALLING = ("client", "producer")
@@ -106,7 +108,10 @@ def _lane(span: Span, step_of: dict[str, int]) -> str:
 
 
 def _kind(span: Span) -> str:
-    """A call to a database is storage, one to another service communication; all else, also serving it, is a span."""
+    """What our own export says; else a call to a database is storage, one to another service communication, and all
+    else, also serving it, a span."""
+    if span.attributes.get(KIND_ATTRIBUTE) in KINDS:
+        return span.attributes[KIND_ATTRIBUTE]
     if span.role in _CALLING:
         if any(key.startswith(_DATABASE) for key in span.attributes):
             return "storage"
