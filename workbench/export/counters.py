@@ -46,7 +46,7 @@ def _collectives(run: Run) -> Iterator[Counter]:
     if not result.applies:
         return
     calls = result.table[result.table["busbw_bytes_per_s"] > 0]
-    end_ns = calls["start_ns"] + calls["duration_ns"]
+    end_ns = run.events["start_ns"].min() + calls["start_ns"] + calls["duration_ns"]
     start_ns = end_ns - calls["transfer_ns"].fillna(calls["duration_ns"]).astype("int64")
     calls = calls.assign(start_ns=start_ns, end_ns=end_ns)
     for (process, collective), own in calls.groupby(["process", "collective"], observed=True):
