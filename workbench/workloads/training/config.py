@@ -180,6 +180,15 @@ def torchrec_peer() -> Config:
     )  # fmt: skip
 
 
+def teacher() -> Config:
+    """Learn what there is to learn, in seconds: a small log whose teacher's own normalized entropy is the floor."""
+    return Config(
+        global_batch_size=1024, tables=4, rows=(20, 100), dim=8, dense_features=4, pooling_factor=2.0, bottom_mlp=(32,),
+        top_mlp=(32,), steps=300, evaluation_batches=16, profile_every=100, dense_learning_rate=0.03,
+        embedding_learning_rate=0.1,
+    )  # fmt: skip
+
+
 def model_a() -> Config:
     """Model-A of Neo, scaled: tables of many widths, 20 wide layers; 16 tables for about 1,000."""
     return Config(
@@ -218,4 +227,5 @@ def sequence() -> Config:
 PRESETS = {
     "default": small, "tiny": tiny, "small": small, "criteo": criteo, "torchrec-peer": torchrec_peer,
     "model-a": model_a, "model-f": model_f, "model-i": model_i, "sequence": sequence,
+    "teacher": teacher,
 }  # fmt: skip
