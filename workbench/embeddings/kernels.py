@@ -11,7 +11,7 @@ as FBGEMM's EXACT_ROWWISE_ADAGRAD defines it. Weights are therefore no parameter
 import importlib
 import importlib.util
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -39,7 +39,7 @@ def make_lookup(
     make = TorchLookup if kernel == "torch" or obstacle else FbgemmLookup
     lookup = make(tables, learning_rate, torch.device(device))
     for table, weight in zip(tables, lookup.weights, strict=True):
-        _initialize(weight, table, seed)
+        initialize([weight], table, seed)
     return lookup
 
 
@@ -53,13 +53,18 @@ def _fbgemm_obstacle(tables: Sequence[TableConfig], device: torch.device) -> str
     return None
 
 
-def _initialize(weight: Tensor, table: TableConfig, seed: int) -> None:
-    """Uniform in +-1/sqrt(rows), as the open DLRM does; by the table's name, so that its placement does not matter."""
-    # Folded into 32 bits here: torch's CPU generator would drop the others.
-    generator = torch.Generator(weight.device).manual_seed(zlib.crc32(f"{seed} {table.name}".encode()))
-    bound = table.rows**-0.5
-    with torch.no_grad():
-        weight.uniform_(-bound, bound, generator=generator)
+def initialize(parts: Iterable[Tensor], table: TableConfig, seed: int) -> None:
+    """Uniform in +-1/sqrt(rows), as the open DLRM does; by the table's name, so that its placement does not matter.
+
+    `parts` are the table's rows in order, [some rows, dim] each: how they are split does not matter either.
+    """
+    bound, generator = table.rows**-0.5, None
+    for weight in parts:
+        if generator is None:
+            # Folded into 32 bits here: torch's CPU generator would drop the others.
+            generator = torch.Generator(weight.device).manual_seed(zlib.crc32(f"{seed} {table.name}".encode()))
+        with torch.no_grad():
+            weight.uniform_(-bound, bound, generator=generator)
 
 
 class FbgemmLookup(nn.Module):
