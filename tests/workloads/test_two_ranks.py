@@ -56,7 +56,7 @@ def check_exchange(rank: int, recorder: Recorder) -> None:
 
 def train(config, folder: Path, rank: int) -> None:
     """A few steps and the evaluation; leaves losses, this rank's tables and the MLPs in `folder`."""
-    trainer = Trainer(config, Recorder(None))
+    trainer = Trainer(config, Recorder(None), folder)
     with Prefetch(trainer.inputs()) as inputs:
         losses = [trainer.step(inputs).log_loss for _ in range(config.steps)]
     found = {f"table {t}": w for t, w in zip(trainer.exchange.local_tables, trainer.model.lookup.weights, strict=True)}

@@ -1,9 +1,12 @@
 """What analyses must know about a training run: its size, its work a sample, its tables and where they lie."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from workbench.costs import dlrm_flops_per_sample
+from workbench.embeddings.cache_index import WAYS
 from workbench.embeddings.sharding import place_tables
+from workbench.embeddings.tiers import cache_slots, same_width
 from workbench.workloads.training.config import Config
 
 
@@ -34,7 +37,21 @@ def describe(config: Config) -> dict:
             }
             for table, rank in zip(tables, placement, strict=True)
         ],
+        **describe_cache(config, placement),
     }
+
+
+def describe_cache(config: Config, placement: Sequence[int]) -> dict:
+    """The caches of all ranks, one for each width of a rank's tables: what the memory_tiers analysis predicts."""
+    if config.cache_share is None:
+        return {}
+    caches = []
+    for rank in range(config.ranks):
+        tables = [table for table, owner in zip(config.table_configs, placement, strict=True) if owner == rank]
+        for group in same_width(tables):
+            rows = sum(tables[index].rows for index in group)
+            caches.append({"rank": rank, "dim": tables[group[0]].dim, "rows": cache_slots(rows, config.cache_share)})
+    return {"cache": {"policy": config.cache_policy, "ways": WAYS, "backing": config.backing, "caches": caches}}
 
 
 def mlp_parameters(sizes: tuple[int, ...]) -> int:

@@ -8,7 +8,9 @@ B samples a rank, T tables over all ranks, D the width of every table and of the
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 from workbench.embeddings.exchange import TableExchange
 from workbench.embeddings.jagged import offsets
 from workbench.embeddings.kernels import make_lookup
+from workbench.embeddings.tables import TableConfig
+from workbench.embeddings.tiers import CacheConfig, CachedLookup
 from workbench.trace.recorder import Recorder
 from workbench.workloads.training.config import Config
 
@@ -23,11 +27,13 @@ from workbench.workloads.training.config import Config
 class DLRM(nn.Module):
     """The MLPs are equal on all ranks and need an optimizer; the tables update themselves in their backward pass."""
 
-    def __init__(self, config: Config, exchange: TableExchange, device: torch.device, recorder: Recorder) -> None:
+    def __init__(
+        self, config: Config, exchange: TableExchange, device: torch.device, recorder: Recorder, folder: Path
+    ) -> None:
         super().__init__()
         self.exchange, self.recorder = exchange, recorder
         tables = [config.table_configs[table] for table in exchange.local_tables]
-        self.lookup = make_lookup(tables, config.kernel, config.embedding_learning_rate, device, config.seed)
+        self.lookup = table_lookup(config, tables, device, recorder, folder)
         torch.manual_seed(config.seed)  # the same MLPs on every rank
         self.bottom = mlp(config.bottom_sizes).to(device)
         self.interaction = DotInteraction(exchange.order).to(device)
@@ -51,6 +57,19 @@ class DLRM(nn.Module):
             interactions = self.interaction(bottom, embeddings)
         with span("top_mlp", kind="compute", phase="forward"):
             return self.top(interactions).squeeze(1)
+
+
+def table_lookup(
+    config: Config, tables: Sequence[TableConfig], device: torch.device, recorder: Recorder, folder: Path
+) -> nn.Module:
+    """This rank's tables, all in the device's memory or behind a cache there; a file of rows goes into `folder`."""
+    make = partial(
+        make_lookup, kernel=config.kernel, learning_rate=config.embedding_learning_rate, device=device, seed=config.seed
+    )
+    if config.cache_share is None:
+        return make(tables)
+    cache = CacheConfig(config.cache_share, config.cache_policy, config.backing, folder, config.host_cache_share)
+    return CachedLookup(tables, cache, make, config.seed, recorder)
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:

@@ -26,7 +26,7 @@ from workbench.data.criteo import Criteo
 from workbench.data.prefetch import Prefetch
 from workbench.data.sessions import Sessions
 from workbench.embeddings.exchange import TableExchange
-from workbench.embeddings.jagged import permute_segments
+from workbench.embeddings.jagged import offsets, permute_segments
 from workbench.embeddings.sharding import place_tables
 from workbench.trace.recorder import Recorder
 from workbench.workloads.process import ProcessMetrics
@@ -39,9 +39,10 @@ from workbench.workloads.training.model import DLRM
 from workbench.workloads.training.quality import LossSums, teacher_sums
 
 
-def run(config: Config, recorder: Recorder, profiler: StepProfiler) -> dict:
-    """One rank's training, then the held-out evaluation; returns results: loss and quality over all ranks."""
-    trainer = Trainer(config, recorder)
+def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) -> dict:
+    """One rank's training, then the held-out evaluation; returns results: loss and quality over all ranks. `path` is
+    the run directory."""
+    trainer = Trainer(config, recorder, path)
     process = ProcessMetrics(recorder)
     running = LossSums()
     step_seconds = []
@@ -88,7 +89,7 @@ class Inputs(NamedTuple):
 class Trainer:
     """One rank's data, model and optimizer."""
 
-    def __init__(self, config: Config, recorder: Recorder) -> None:
+    def __init__(self, config: Config, recorder: Recorder, path: Path) -> None:
         self.config, self.recorder = config, recorder
         distributed = dist.is_initialized()
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
@@ -99,8 +100,9 @@ class Trainer:
         self.exchange = TableExchange(placement, [table.dim for table in tables], self.rank, self.ranks, recorder)
         self.accesses = AccessLog(recorder, self.exchange.local_tables, config.accesses_limit_bytes)
         self.source = make_source(config)
-        self.model = DLRM(config, self.exchange, self.device, recorder)
+        self.model = DLRM(config, self.exchange, self.device, recorder, path)
         self.gradients = FlatGradients(self.model.dense_parameters(), self.ranks, recorder)
+        self.routed: tuple[Inputs, Tensor, Tensor] | None = None
         self.optimizer = torch.optim.Adagrad(self.model.dense_parameters(), lr=config.dense_learning_rate)
 
     def inputs(self) -> Iterator[Inputs]:
@@ -110,9 +112,7 @@ class Trainer:
     def step(self, inputs: Iterator[Inputs]) -> LossSums:
         """One step; the sums are over all ranks."""
         span = self.recorder.span
-        with span("input", kind="wait", phase="input"):
-            batch = next(inputs)
-        lengths, indices = self.route(batch)
+        batch, lengths, indices = self.next_batch(inputs)
         self.accesses.record(lengths, indices)
         logits = self.model(batch.dense, lengths, indices)
         with span("loss", kind="compute", phase="forward"):
@@ -125,6 +125,22 @@ class Trainer:
         with span("optimizer", kind="compute", phase="optimizer"):
             self.optimizer.step()
         return LossSums(*sums, self.config.global_batch_size)
+
+    def next_batch(self, inputs: Iterator[Inputs]) -> tuple[Inputs, Tensor, Tensor]:
+        """This step's inputs, and the lookups of this rank's tables. Before a cache one batch is routed ahead, so that
+        its rows can be fetched while this one trains."""
+        current = self.routed or self.receive(inputs)
+        if self.config.cache_share is not None:
+            self.routed = self.receive(inputs)
+            _, lengths, indices = self.routed
+            self.model.lookup.announce(indices, offsets(lengths))
+        return current
+
+    def receive(self, inputs: Iterator[Inputs]) -> tuple[Inputs, Tensor, Tensor]:
+        """The next inputs, routed."""
+        with self.recorder.span("input", kind="wait", phase="input"):
+            batch = next(inputs)
+        return batch, *self.route(batch)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float | None]:
