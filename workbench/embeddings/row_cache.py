@@ -10,6 +10,7 @@ Rows that conflict (`cache_index`) are *spilled*: they get slots behind the cach
 to the store after it. Where the next batch wants such a row too, it has been fetched too early: `begin` corrects it.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class CachedBatch:
     """One batch's distinct `rows` [n] and their `slots` [n]; `position` [lookups] of every lookup among them.
 
     `spilled` are positions of rows with slots behind the cache, whose columns wait in `waiting` until the batch begins.
+    `move_ns` is how long it took to move rows, there and back.
     """
 
     rows: np.ndarray
@@ -36,6 +38,7 @@ class CachedBatch:
     spilled: np.ndarray
     waiting: list[Tensor]
     misses: int
+    move_ns: int
     trains: bool = False
 
 
@@ -50,6 +53,7 @@ class RowCache:
         """Make room for and read the rows of `lookups` [n], the next batch's; the batch that began last may train."""
         rows, position = unique_rows(lookups)
         placement = self.index.place(rows)
+        began_ns = time.monotonic_ns()
         out = np.flatnonzero(placement.evicted != NONE)
         if len(out):
             victims = take_rows(self.columns, torch.from_numpy(placement.slots[out]))
@@ -61,7 +65,9 @@ class RowCache:
         put_rows(self.columns, torch.from_numpy(placement.slots[missing[cached]]), _pick(values, cached))
         slots = placement.slots
         slots[missing[spilled]] = self.index.slots + np.arange(len(spilled))
-        return CachedBatch(rows, slots, position, missing[spilled], _pick(values, spilled), len(missing))
+        waiting = _pick(values, spilled)
+        move_ns = time.monotonic_ns() - began_ns
+        return CachedBatch(rows, slots, position, missing[spilled], waiting, len(missing), move_ns)
 
     def settle(self, following: CachedBatch | None = None) -> None:
         """The current batch is done: its spilled rows go to the store, and into the batch fetched meanwhile."""

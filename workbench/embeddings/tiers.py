@@ -9,11 +9,13 @@ kernels, in the same order, as on whole tables, so training gives the same bits.
 Where the store is a file, a second cache in host memory may stand before it: HBM over DRAM over SSD.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +46,14 @@ class CacheConfig:
     backing: str
     folder: Path
     host_share: float | None = None
+
+
+class Fetched(NamedTuple):
+    """One batch for each cache, and what fetching them took: wall time, and CPU time of the fetching thread."""
+
+    batches: list[CachedBatch]
+    duration_ns: int
+    cpu_ns: int
 
 
 class CachedLookup(nn.Module):
@@ -82,7 +92,7 @@ class CachedLookup(nn.Module):
         self._moved_bytes = self._bytes_by_tier()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
         self._announced: tuple[Tensor, Tensor] | None = None
-        self._fetching: tuple[Tensor, Future[list[CachedBatch]]] | None = None
+        self._fetching: tuple[Tensor, Future[Fetched]] | None = None
 
     def announce(self, indices: Tensor, offsets: Tensor) -> None:
         """`forward` gets these after the batch that it gets next: their rows are fetched while that one trains."""
@@ -91,16 +101,16 @@ class CachedLookup(nn.Module):
     def forward(self, indices: Tensor, offsets: Tensor) -> Tensor:
         """As `make_lookup`'s modules. Waits for the batch's rows; fetches those of one that was not announced."""
         with self.recorder.span("row_wait", kind="wait", phase="prefetch"):
-            batches = self._take(indices, offsets)
-        self._make_room(batches)
-        for cache, batch in zip(self.caches, batches, strict=True):
+            fetched = self._take(indices, offsets)
+        self._make_room(fetched.batches)
+        for cache, batch in zip(self.caches, fetched.batches, strict=True):
             cache.begin(batch, trains=torch.is_grad_enabled())
         if torch.is_grad_enabled():
-            self._record(batches)
+            self._record(fetched)
         if self._announced is not None:
             announced, self._announced = self._announced, None
             self._fetching = announced[0], self._thread.submit(self._fetch, *announced)
-        return self._pool(batches, offsets)
+        return self._pool(fetched.batches, offsets)
 
     def flush(self) -> None:
         """Between steps: have `read_rows` give every row as it was trained."""
@@ -132,33 +142,40 @@ class CachedLookup(nn.Module):
         self.flush()
         return [self.read_rows(index, 0, table.rows)[column] for index, table in enumerate(self.tables)]
 
-    def _take(self, indices: Tensor, offsets: Tensor) -> list[CachedBatch]:
+    def _take(self, indices: Tensor, offsets: Tensor) -> Fetched:
         """This batch's rows, with the batch before settled."""
+        began_ns = time.monotonic_ns()
         fetched, announced = self._fetched(), self._fetching is not None and self._fetching[0] is indices
         self._fetching = None
+        waited_ns = time.monotonic_ns()
         self._settle(fetched)
+        self.recorder.metric("cache_wait_ns", waited_ns - began_ns)
+        self.recorder.metric("cache_settle_ns", time.monotonic_ns() - waited_ns)
         return fetched if announced else self._fetch(indices, offsets)
 
-    def _fetched(self) -> list[CachedBatch] | None:
+    def _fetched(self) -> Fetched | None:
         """What is being fetched, once it is there."""
         return self._fetching[1].result() if self._fetching else None
 
-    def _settle(self, following: list[CachedBatch] | None) -> None:
-        for cache, batch in zip(self.caches, following or [None] * len(self.caches), strict=True):
+    def _settle(self, following: Fetched | None) -> None:
+        batches = following.batches if following else [None] * len(self.caches)
+        for cache, batch in zip(self.caches, batches, strict=True):
             cache.settle(batch)
 
     @torch.no_grad()
-    def _fetch(self, indices: Tensor, offsets: Tensor) -> list[CachedBatch]:
+    def _fetch(self, indices: Tensor, offsets: Tensor) -> Fetched:
         kind = "storage" if self.config.backing == "ssd" else "memory"
+        began_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
         with self.recorder.span("row_fetch", kind=kind, phase="prefetch"):
             bags = (len(offsets) - 1) // len(self.tables)
             ids = np.split(indices.cpu().numpy(), offsets[bags:-1:bags].tolist())
             for table, own in zip(self.tables, ids, strict=True):
                 _check_ids(table, own)
-            return [
+            batches = [
                 cache.fetch(np.concatenate([ids[table] + self._first_row[table] for table in group]))
                 for cache, group in zip(self.caches, self._groups, strict=True)
             ]
+        return Fetched(batches, time.monotonic_ns() - began_ns, time.thread_time_ns() - cpu_ns)
 
     def _pool(self, batches: Sequence[CachedBatch], offsets: Tensor) -> Tensor:
         """[bags, sum of dims]: each cache's slots are one table, and its group's bags one feature, table after table.
@@ -208,9 +225,12 @@ class CachedLookup(nn.Module):
 
         initialize(parts(), self.tables[table], seed)
 
-    def _record(self, batches: Sequence[CachedBatch]) -> None:
-        """What this batch found in the cache, and the bytes that each tier moved since the last."""
-        metric = self.recorder.metric
+    def _record(self, fetched: Fetched) -> None:
+        """What this batch found in the cache, what that took, and the bytes that each tier moved since the last."""
+        metric, batches = self.recorder.metric, fetched.batches
+        metric("cache_fetch_ns", fetched.duration_ns)
+        metric("cache_move_ns", sum(batch.move_ns for batch in batches))
+        metric("cache_fetch_cpu_ns", fetched.cpu_ns)
         metric("cache_lookups", sum(len(batch.position) for batch in batches))
         metric("cache_unique_rows", sum(len(batch.rows) for batch in batches))
         metric("cache_misses", sum(batch.misses for batch in batches))
