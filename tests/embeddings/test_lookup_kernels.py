@@ -77,8 +77,8 @@ def test_dims_that_fbgemm_does_not_take():
 
 
 def test_synthetic_tables_are_reproducible_and_spread_as_asked():
-    tables = synthetic_tables(200, (100, 10_000), 16, 5.0, seed=2)
-    assert tables == synthetic_tables(200, (100, 10_000), 16, 5.0, seed=2)
+    tables = synthetic_tables(200, (100, 10_000), [16] * 200, 5.0, seed=2)
+    assert tables == synthetic_tables(200, (100, 10_000), [16] * 200, 5.0, seed=2)
     assert sum(table.pooling_factor for table in tables) / 200 == pytest.approx(5.0)
     assert all(100 <= t.rows <= 10_000 and 0 < t.coverage <= min(1, t.pooling_factor) for t in tables)
     zipf = torch.tensor([table.zipf_exponent for table in tables])

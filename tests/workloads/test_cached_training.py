@@ -20,8 +20,8 @@ CONFIG = replace(tiny(), ranks=1, threads_per_rank=1, tables=4, rows=(300, 3000)
 
 def losses(config: Config, path) -> list[float]:
     trainer = train.Trainer(config, Recorder(None), path)
-    inputs = trainer.inputs()
-    return [trainer.step(inputs).log_loss for _ in range(8)] + list(trainer.evaluate().values())
+    batches = trainer.redistribute(trainer.inputs())
+    return [trainer.step(batches).log_loss for _ in range(8)] + list(trainer.evaluate().values())
 
 
 @pytest.mark.parametrize("backing", ["dram", "ssd"])

@@ -1,18 +1,26 @@
 """The model's own parts against the obvious way to compute them."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from workbench.costs import mlp_flops
+from workbench.data.batch import Batch
+from workbench.embeddings.link import Link, WireBytes
+from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 from workbench.trace.streams import read_accesses
 from workbench.workloads.training.accesses import AccessLog
-from workbench.workloads.training.config import tiny
-from workbench.workloads.training.gradients import FlatGradients
-from workbench.workloads.training.manifest import describe
-from workbench.workloads.training.model import DotInteraction, mlp
+from workbench.workloads.training.config import PRESETS, tiny
+from workbench.workloads.training.gradients import SummedGradients
+from workbench.workloads.training.history import attend, history_bags
+from workbench.workloads.training.manifest import describe, model_flops
+from workbench.workloads.training.model import Concatenation, DotInteraction, mlp
+from workbench.workloads.training.tables import ModelTables
 
 
 def all_pairs(bottom: torch.Tensor, tables: list[torch.Tensor]) -> torch.Tensor:
@@ -26,7 +34,10 @@ def test_interaction_is_the_same_wherever_tables_lie(order):
     torch.manual_seed(0)
     bottom, *tables = (torch.randn(4, 5, dtype=torch.float64, requires_grad=True) for _ in range(4))
     ways = []
-    for rows in (all_pairs(bottom, tables), DotInteraction(order)(bottom, [tables[table] for table in order])[:, 5:]):
+    for rows in (
+        all_pairs(bottom, tables),
+        DotInteraction(order, [5] * 3)(bottom, [tables[table] for table in order])[:, 5:],
+    ):
         weights = torch.arange(rows.numel(), dtype=torch.float64).view_as(rows)
         ways.append((rows, *torch.autograd.grad((rows * weights).sum(), [bottom, *tables])))
     torch.testing.assert_close(*ways)
@@ -34,46 +45,101 @@ def test_interaction_is_the_same_wherever_tables_lie(order):
 
 def test_interaction_takes_embeddings_in_any_grouping():
     bottom, joined = torch.randn(4, 5), torch.randn(4, 15)
-    interaction = DotInteraction([0, 1, 2])
+    interaction = DotInteraction([0, 1, 2], [5] * 3)
     together, apart = interaction(bottom, [joined]), interaction(bottom, list(joined.split([5, 10], dim=1)))
     torch.testing.assert_close(together, apart, rtol=0, atol=0)
     torch.testing.assert_close(together[:, :5], bottom, rtol=0, atol=0)
 
 
-def test_flat_gradients_are_the_gradients():
+def test_summed_gradients_are_the_gradients():
     model, same = mlp((3, 4, 1)), mlp((3, 4, 1))
     same.load_state_dict(model.state_dict())
-    flat = FlatGradients(list(model.parameters()), ranks=1, recorder=Recorder(None))
+    parameters = list(model.parameters())
+    link = Link(0, 1, Recorder(None), WireBytes(), "dense")
+    summed = SummedGradients([parameters[2:], parameters[:2]], link, overlap=True)
     for seed in range(2):
         torch.manual_seed(seed)
         x = torch.randn(6, 3)
-        flat.zero()
+        summed.start(torch.tensor(1.5), torch.tensor(2.0))
         same.zero_grad()
         for each in (model, same):
             each(x).square().sum().backward()
-        assert flat.all_reduce(torch.tensor(1.5), torch.tensor(2.0)) == (1.5, 2.0)
+        assert summed.finish() == (1.5, 2.0)
         for ours, theirs in zip(model.parameters(), same.parameters(), strict=True):
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
-            assert ours.grad.untyped_storage().data_ptr() == flat.flat.untyped_storage().data_ptr()
+    storages = {parameter.grad.untyped_storage().data_ptr() for parameter in parameters}
+    assert len(storages) == 2  # one flat buffer a bucket
 
 
 def test_mlp_has_no_activation_at_its_end():
     assert [type(layer) for layer in mlp((3, 4, 1))] == [nn.Linear, nn.ReLU, nn.Linear]
 
 
-def test_accesses_are_whole_contiguous_steps_within_the_budget(tmp_path):
-    lengths = torch.tensor([[2, 0, 1], [1, 1, 0]], dtype=torch.int32)
-    indices = torch.tensor([5, 5, 7, 1, 2])
-    step_bytes = lengths.nbytes + indices.nbytes
+@pytest.mark.parametrize("sharding", ["table-wise", "data-parallel"])
+def test_accesses_are_whole_contiguous_steps_within_the_budget(tmp_path, sharding):
+    config = replace(tiny(), ranks=1, tables=2, rows=(9, 9), sharding=sharding)
+    tables = ModelTables(config, config.plan_for(1), 0, torch.device("cpu"), Recorder(None), Path("unused"))
+    lengths, indices = np.array([[2, 0, 1], [1, 1, 0]], dtype=np.int32), np.array([5, 5, 7, 1, 2])
+    inputs = tables.prepare(Batch(np.zeros((3, 13), np.float32), lengths, indices, np.zeros(3, np.float32)))
+    received = tables.send(inputs).finish()
     with Recorder(tmp_path, "trainer-0", 0) as recorder:
-        log = AccessLog(recorder, tables=[3, 8], limit_bytes=2 * step_bytes + 1)
+        log = AccessLog(recorder, tables, limit_bytes=2 * (lengths.nbytes + indices.nbytes) + 1)
         for recorder.step in range(4):
-            log.record(lengths, indices)
+            log.record(received)
     found = read_accesses([tmp_path])
-    assert found["step"].tolist() == [0, 0, 1, 1] and found["table"].tolist() == [3, 8, 3, 8]
+    assert found["step"].tolist() == [0, 0, 1, 1] and found["table"].tolist() == [0, 1, 0, 1]
     np.testing.assert_array_equal(found["lengths"][0], [2, 0, 1])
     np.testing.assert_array_equal(found["rows"][0], [5, 5, 7])
     np.testing.assert_array_equal(found["rows"][3], [1, 2])
+
+
+def test_an_id_without_a_row_is_named():
+    config = replace(tiny(), ranks=1, tables=2, rows=(9, 9))
+    tables = ModelTables(config, config.plan_for(1), 0, torch.device("cpu"), Recorder(None), Path("unused"))
+    for wrong in (9, -1):
+        batch = Batch(np.zeros((1, 13), np.float32), np.ones((2, 1), np.int32), np.array([8, wrong]), np.zeros(1))
+        with pytest.raises(
+            InputError, match=f"feature table_1 has id {wrong}, and its table has 9 rows: ids are 0 to 8"
+        ):
+            tables.prepare(batch)
+
+
+def test_attention_over_present_places_only():
+    random = np.random.default_rng(0)
+    lengths, indices = np.array([[3, 0], [1, 2]], dtype=np.int32), np.array([4, 5, 6, 7, 8, 9])
+    bags, kept = history_bags(lengths, indices, length=2)
+    assert bags.tolist() == [[1, 1, 0, 0], [1, 0, 1, 1]] and kept.tolist() == [4, 5, 7, 8, 9]
+    query, rows = (torch.from_numpy(random.standard_normal(shape)) for shape in ((2, 4), (2, 2, 2, 4)))
+    present = torch.from_numpy(bags).view(2, 2, 2).transpose(0, 1) > 0
+    pooled = attend(query, rows, present)
+    assert pooled[1, 0].tolist() == [0.0] * 4  # an empty history
+    torch.testing.assert_close(pooled[0, 1], rows[0, 1, 0])  # of one id: its row
+    weights = torch.softmax(rows[0, 0] @ query[0] / 2, dim=0)
+    torch.testing.assert_close(pooled[0, 0], weights @ rows[0, 0])
+
+
+def test_concatenation_is_in_table_order():
+    bottom, columns = torch.zeros(1, 1), torch.tensor([[2.0, 2.0, 0.0, 1.0, 1.0, 1.0]])
+    joined = Concatenation([2, 0, 1], [2, 1, 3])(bottom, list(columns.split([3, 3], dim=1)))
+    assert joined.tolist() == [[0.0, 0.0, 1.0, 1.0, 1.0, 2.0, 2.0]]
+
+
+# FLOPs a sample, tables, mean width, mean pooling, MLP layers after Neo's Table 3; the number of tables is known only
+# to its order: ratios to a lookup's bytes are of the counts given here.
+NEO = {"model-a": (638e6, 1000, 93, 15, 20), "model-f": (5e6, 10, 256, 20, 7), "model-i": (60e6, 100, 92, 70, 43)}
+
+
+@pytest.mark.parametrize("preset", NEO)
+def test_scaled_models_keep_flops_a_byte_widths_and_depth(preset):
+    flops, count, width, pooling, layers = NEO[preset]
+    config = PRESETS[preset]()
+    tables = config.table_configs
+    assert sum(table.pooling_factor for table in tables) / len(tables) == pytest.approx(pooling)
+    assert sum(table.dim for table in tables) / len(tables) == pytest.approx(width, rel=0.15)
+    assert len(config.bottom_sizes) + len(config.top_sizes) - 2 == layers
+    row_bytes = sum(table.pooling_factor * table.row_bytes for table in tables)
+    ours, theirs = model_flops(config, training=False) / row_bytes, flops / (count * pooling * width * 4)
+    assert ours == pytest.approx(theirs, rel=0.15)
 
 
 def test_manifest_counts_what_the_model_is():

@@ -1,135 +1,201 @@
-"""The two all-to-alls of table-wise sharding (Neo, section 4): lookups go to the tables, pooled rows come back.
+"""Pooled rows on their way to the samples' ranks, and their gradients on the way back: one exchange a sharding scheme.
 
-    samples' ranks                 tables' ranks                          samples' ranks
-    lengths, indices --all-to-all--> lookup --> pooled --all-to-all (async)--> embeddings
-                                    update <-- gradients <--all-to-all (async)--
+    scheme          forward                                             backward
+    table-wise      all-to-all                                          all-to-all
+    column-wise     all-to-all                                          all-to-all
+    row-wise        reduce-scatter of partial sums                      all-gather
+    table-row-wise  reduce-scatter in the host, all-to-all between      all-to-all between, all-gather in the host
+    replicated      nothing: every rank pools all samples               all-gather
 
-Every rank starts with its B samples of all tables. After the input exchange it has all W * B samples of its own
-tables. The output exchange is started before the bottom MLP and waited for after it, so the two overlap; backward the
-same two halves change roles. With one rank nothing moves, and torch.distributed is not needed.
-
-Each exchange records the time that this rank spends in it: all of the input exchange, and the wait for the others.
+(Neo: Mudigere et al., ISCA 2022, section 4.2.) `start` begins the forward transfer and `wait` ends it, so that what
+lies between overlaps it; the backward pass does the same with the gradients, the other way round. Every transfer is
+counted: bytes that leave this rank for others, after coding (see `wire`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from workbench.embeddings.jagged import permute_segments
-from workbench.trace.recorder import Recorder
+from workbench.embeddings.link import Link, Transfer
+from workbench.embeddings.wire import coded_columns, decode, encode
 
 
-class TableExchange:
-    """Exchanges for tables that lie on ranks by `placement` [tables]; `dims` [tables] are the tables' widths.
+class Exchange(ABC):
+    """How one scheme's rows and gradients move between the ranks of `link`; a subclass is told in [bags, columns]."""
 
-    Placement order, in which tables travel: rank 0's tables first, each rank's in table order.
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def start(self, pooled: Tensor) -> "Pending":
+        """Begin to send pooled rows [ranks * B, columns] to their samples' ranks."""
+        return Pending(self, pooled)
+
+    @abstractmethod
+    def begin_forward(self, pooled: Tensor) -> tuple[Tensor, Transfer | None]:
+        """Start the transfer: the buffer that it fills, and its handle, if anything moves."""
+
+    @abstractmethod
+    def end_forward(self, buffer: Tensor, bags: int) -> tuple[Tensor, ...]:
+        """The filled buffer as rows [B, columns] of this rank's B = `bags` samples."""
+
+    @abstractmethod
+    def begin_backward(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Transfer]:
+        """As `begin_forward`, for the gradients of what `end_forward` gave."""
+
+    @abstractmethod
+    def end_backward(self, buffer: Tensor, bags: int) -> Tensor:
+        """The filled buffer as the gradient of `pooled`."""
+
+
+class AllToAllRows(Exchange):
+    """Rank r pools `dims_of[r]` columns for all samples; every rank gets its samples' columns from all ranks."""
+
+    def __init__(self, link: Link, dims_of: Sequence[int]) -> None:
+        super().__init__(link)
+        self.dims_of = dims_of
+        self.own_dim = dims_of[link.rank]
+
+    def begin_forward(self, pooled: Tensor) -> tuple[Tensor, Transfer]:
+        bags, precision = len(pooled) // self.link.ranks, self.link.forward
+        return self.link.all_to_all("forward", encode(pooled, precision), self._sizes(bags, precision))
+
+    def end_forward(self, buffer: Tensor, bags: int) -> tuple[Tensor, ...]:
+        parts = buffer.split(self._sizes(bags, self.link.forward))
+        return tuple(
+            decode(part.view(bags, -1), dim, self.link.forward) for part, dim in zip(parts, self.dims_of, strict=True)
+        )
+
+    def begin_backward(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Transfer]:
+        bags, precision = len(gradients[0]), self.link.backward
+        sends = self._sizes(bags, precision)
+        coded = [encode(gradient, precision) for gradient in gradients]
+        source = coded[0].new_empty(sum(sends))
+        for place, rows in zip(source.split(sends), coded, strict=True):
+            place.view(bags, -1).copy_(rows)
+        receives = [bags * coded_columns(self.own_dim, precision)] * self.link.ranks
+        return self.link.all_to_all("backward", source, receives, sends)
+
+    def end_backward(self, buffer: Tensor, bags: int) -> Tensor:
+        return decode(buffer.view(bags * self.link.ranks, -1), self.own_dim, self.link.backward)
+
+    def _sizes(self, bags: int, precision: str) -> list[int]:
+        """Elements of what each rank has pooled for one rank's samples."""
+        return [bags * coded_columns(dim, precision) for dim in self.dims_of]
+
+
+class ReduceScatterRows(Exchange):
+    """Every rank pools part of the same `dim` columns for all samples; each gets the sums over ranks for its own."""
+
+    def __init__(self, link: Link, dim: int) -> None:
+        super().__init__(link)
+        self.dim = dim
+        # A backend adds in an order of its own and cannot add what is coded; gloo sums everything everywhere, which
+        # sends twice as much. In these cases parts travel by all-to-all, and are added here.
+        self.adds_here = link.fixed_order or link.forward != "fp32" or link.backend == "gloo"
+
+    def begin_forward(self, pooled: Tensor) -> tuple[Tensor, Transfer]:
+        if not self.adds_here:
+            return self.link.reduce_scatter("forward", pooled)
+        size = len(pooled) // self.link.ranks * coded_columns(self.dim, self.link.forward)
+        return self.link.all_to_all("forward", encode(pooled, self.link.forward), [size] * self.link.ranks)
+
+    def end_forward(self, buffer: Tensor, bags: int) -> tuple[Tensor, ...]:
+        if not self.adds_here:
+            return (buffer,)
+        total, *others = decode(buffer.view(bags * self.link.ranks, -1), self.dim, self.link.forward).split(bags)
+        total = total.clone()
+        for part in others:  # in the order of ranks
+            total += part
+        return (total,)
+
+    def begin_backward(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Transfer]:
+        return self.link.all_gather("backward", encode(gradients[0].contiguous(), self.link.backward))
+
+    def end_backward(self, buffer: Tensor, bags: int) -> Tensor:
+        return decode(buffer.view(bags * self.link.ranks, -1), self.dim, self.link.backward)
+
+
+class ReplicatedRows(ReduceScatterRows):
+    """Every rank pools all of the same `dim` columns for all samples: it keeps its own, and gets all gradients."""
+
+    def begin_forward(self, pooled: Tensor) -> tuple[Tensor, None]:
+        return pooled.chunk(self.link.ranks)[self.link.rank].clone(), None
+
+    def end_forward(self, buffer: Tensor, bags: int) -> tuple[Tensor, ...]:
+        return (buffer,)
+
+
+class HostThenAll:
+    """Table-row-wise: partial sums are added up within each host, and what is left crosses between hosts.
+
+    `in_host` links this rank's host, `between` the ranks of the same place on every host; host h holds `dims_of[h]`
+    columns. A rank receives, within its host, the samples of the ranks that `between` links.
     """
 
-    def __init__(
-        self, placement: Sequence[int], dims: Sequence[int], rank: int, ranks: int, recorder: Recorder
-    ) -> None:
-        self.rank, self.ranks, self.recorder = rank, ranks, recorder
-        self.tables_of = [[t for t, owner in enumerate(placement) if owner == r] for r in range(ranks)]
-        self.order = [table for tables in self.tables_of for table in tables]
-        self.dims_of = [sum(dims[table] for table in tables) for tables in self.tables_of]
+    def __init__(self, in_host: Link, between: Link, dims_of: Sequence[int]) -> None:
+        self.in_host, self.between = in_host, between
+        self.reduce = ReduceScatterRows(in_host, dims_of[between.rank])
+        self.exchange = AllToAllRows(between, dims_of)
 
-    @property
-    def local_tables(self) -> list[int]:
-        """Tables of this rank, in table order."""
-        return self.tables_of[self.rank]
-
-    def send_lookups(self, lengths: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """To the owners: lengths [tables, B] and indices in placement order become those of this rank's tables and
-        every rank's samples, still sender after sender: [ranks * local tables, B]."""
-        if self.ranks == 1:
-            return lengths, indices
-        message = {"message_bytes": lengths.nbytes + indices.nbytes, "group_size": self.ranks}
-        with self.recorder.span(
-            "input_exchange", kind="communication", phase="input", collective="all_to_all", **message
-        ):
-            send_tables = [len(tables) for tables in self.tables_of]
-            receive_tables = [len(self.local_tables)] * self.ranks
-            received_lengths = lengths.new_empty(sum(receive_tables), lengths.shape[1])
-            dist.all_to_all_single(received_lengths, lengths, receive_tables, send_tables)
-            sends = [int(part.sum()) for part in lengths.split(send_tables)]
-            receives = [int(part.sum()) for part in received_lengths.split(receive_tables)]
-            received = indices.new_empty(sum(receives))
-            dist.all_to_all_single(received, indices, receives, sends)
-        return received_lengths, received
-
-    def group_by_table(self, lengths: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Received lookups, sender-major, as the kernel wants them, table-major: lengths [local tables, ranks * B]."""
-        tables = len(self.local_tables)
-        order = [sender * tables + table for table in range(tables) for sender in range(self.ranks)]
-        lengths, indices = permute_segments(lengths, indices, order)
-        return lengths.view(tables, -1), indices
-
-    def start_embeddings(self, pooled: Tensor) -> "PendingEmbeddings":
-        """Start sending pooled rows [ranks * B, sum of local dims] to the samples' ranks; `wait` returns them."""
-        return PendingEmbeddings(self, pooled)
-
-
-class PendingEmbeddings:
-    """Pooled rows on their way, and later their gradients on the way back."""
-
-    def __init__(self, exchange: TableExchange, pooled: Tensor) -> None:
-        self.ranks, self.dims_of, self.recorder = exchange.ranks, exchange.dims_of, exchange.recorder
-        self.bags = len(pooled) // self.ranks
-        # Elements from and to each rank in the forward pass; the backward pass swaps them.
-        self.receives = [self.bags * dims for dims in self.dims_of]
-        self.sends = [self.bags * exchange.dims_of[exchange.rank]] * self.ranks
-        self.work: dist.Work | None = None
-        self._in_flight = _StartTransfer.apply(pooled, self) if self.ranks > 1 else pooled
+    def start(self, pooled: Tensor) -> "HostThenAll":
+        """Begin to send partial sums [ranks * B, columns of this host] to their samples' ranks."""
+        by_rank = pooled.view(self.between.ranks, self.in_host.ranks, -1, pooled.shape[1])
+        self._pending = self.reduce.start(by_rank.transpose(0, 1).reshape(pooled.shape))
+        return self
 
     def wait(self) -> list[Tensor]:
-        """[B, sum of a rank's dims] for every rank: together the tables in placement order."""
+        """[B, columns of a host] for every host."""
+        pending, self._pending = self._pending, None
+        return self.exchange.start(*pending.wait()).wait()
+
+
+class Pending:
+    """One exchange under way: forward from `start` to `wait`, backward from the gradients of the one to the other."""
+
+    def __init__(self, exchange: Exchange, pooled: Tensor) -> None:
+        self.exchange, self.link = exchange, exchange.link
+        self.bags = len(pooled) // self.link.ranks
+        self._token = _Start.apply(pooled, self) if self.link.ranks > 1 else pooled
+
+    def wait(self) -> list[Tensor]:
+        """[B, columns] for every part that arrives, in the order of ranks."""
         # Let go of it: its graph refers back to this object, and a cycle would keep the buffers past the step.
-        in_flight, self._in_flight = self._in_flight, None
-        if self.ranks == 1:
-            return [in_flight]
-        parts = _FinishTransfer.apply(in_flight, self).split(self.receives)
-        return [part.view(self.bags, dims) for part, dims in zip(parts, self.dims_of, strict=True)]
-
-    def transfer(self, source: Tensor, receives: list[int], sends: list[int]) -> Tensor:
-        """Start one all-to-all of `source`'s elements: flat, and complete only after `finish`."""
-        target = source.new_empty(sum(receives))
-        self.work = dist.all_to_all_single(target, source.contiguous().view(-1), receives, sends, async_op=True)
-        return target
-
-    def finish(self, name: str, phase: str) -> None:
-        """Wait for the transfer under way."""
-        with self.recorder.span(name, kind="wait", phase=phase, collective="all_to_all", group_size=self.ranks):
-            self.work.wait()
+        token, self._token = self._token, None
+        return list(_Finish.apply(token, self)) if self.link.ranks > 1 else [token]
 
 
-class _StartTransfer(torch.autograd.Function):
-    """Forward starts the rows' exchange, backward waits for the gradients'."""
+class _Start(torch.autograd.Function):
+    """Forward starts the rows' transfer, backward waits for the gradients'."""
 
     @staticmethod
-    def forward(ctx, pooled: Tensor, pending: PendingEmbeddings) -> Tensor:
-        ctx.pending, ctx.shape = pending, pooled.shape
-        return pending.transfer(pooled, pending.receives, pending.sends)
+    def forward(ctx, pooled: Tensor, pending: Pending) -> Tensor:
+        ctx.pending = pending
+        pending.buffer, pending.transfer = pending.exchange.begin_forward(pooled)
+        return pooled.new_empty(0)  # only carries the order
 
     @staticmethod
     def backward(ctx, _: Tensor) -> tuple[Tensor, None]:
-        ctx.pending.finish("gradient_exchange", phase="backward")
-        return ctx.pending.gradient.view(ctx.shape), None
-
-
-class _FinishTransfer(torch.autograd.Function):
-    """Forward waits for the rows, backward starts the gradients' exchange: it overlaps the bottom MLP's backward."""
-
-    @staticmethod
-    def forward(ctx, in_flight: Tensor, pending: PendingEmbeddings) -> Tensor:
-        ctx.pending = pending
-        pending.finish("embedding_exchange", phase="forward")
-        return in_flight.view_as(in_flight)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         pending = ctx.pending
-        # The result is kept aside: the value that autograd hands on to _StartTransfer only carries the order.
-        pending.gradient = pending.transfer(gradient, pending.sends, pending.receives)
+        pending.link.wait(pending.transfer, "gradient_exchange", "backward")
+        gradient = pending.exchange.end_backward(pending.buffer, pending.bags)
+        pending.buffer = None
         return gradient, None
+
+
+class _Finish(torch.autograd.Function):
+    """Forward waits for the rows, backward starts the gradients' transfer: it overlaps the bottom MLP's backward."""
+
+    @staticmethod
+    def forward(ctx, token: Tensor, pending: Pending) -> tuple[Tensor, ...]:
+        ctx.pending = pending
+        pending.link.wait(pending.transfer, "embedding_exchange", "forward")
+        buffer, pending.buffer = pending.buffer, None
+        return pending.exchange.end_forward(buffer, pending.bags)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, None]:
+        pending = ctx.pending
+        pending.buffer, pending.transfer = pending.exchange.begin_backward(gradients)
+        return gradients[0].new_empty(0), None

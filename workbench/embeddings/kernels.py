@@ -11,17 +11,18 @@ as FBGEMM's EXACT_ROWWISE_ADAGRAD defines it. Weights are therefore no parameter
 import importlib
 import importlib.util
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
-from workbench.embeddings.tables import TableConfig
+from workbench.embeddings.tables import TableConfig, TableShard
 from workbench.errors import InputError
 
 EPSILON = 1e-8
+_BLOCK_ROWS = 4096  # rows that are drawn from one seed
 
 
 def make_lookup(
@@ -38,8 +39,7 @@ def make_lookup(
         raise InputError(f"kernel=fbgemm cannot run here: {obstacle}; use kernel=torch or kernel=auto")
     make = TorchLookup if kernel == "torch" or obstacle else FbgemmLookup
     lookup = make(tables, learning_rate, torch.device(device))
-    for table, weight in zip(tables, lookup.weights, strict=True):
-        initialize([weight], table, seed)
+    initialize(lookup.weights, tables, seed)
     return lookup
 
 
@@ -53,18 +53,28 @@ def _fbgemm_obstacle(tables: Sequence[TableConfig], device: torch.device) -> str
     return None
 
 
-def initialize(parts: Iterable[Tensor], table: TableConfig, seed: int) -> None:
-    """Uniform in +-1/sqrt(rows), as the open DLRM does; by the table's name, so that its placement does not matter.
+def initialize(weights: Sequence[Tensor], tables: Sequence[TableConfig], seed: int) -> None:
+    """Draw every table's weights [rows, dim]; those of a shard are the whole table's."""
+    for weight, table in zip(weights, tables, strict=True):
+        _initialize(weight, table if isinstance(table, TableShard) else TableShard.of(table), seed)
 
-    `parts` are the table's rows in order, [some rows, dim] each: how they are split does not matter either.
-    """
-    bound, generator = table.rows**-0.5, None
-    for weight in parts:
-        if generator is None:
-            # Folded into 32 bits here: torch's CPU generator would drop the others.
-            generator = torch.Generator(weight.device).manual_seed(zlib.crc32(f"{seed} {table.name}".encode()))
-        with torch.no_grad():
-            weight.uniform_(-bound, bound, generator=generator)
+
+def _initialize(weight: Tensor, shard: TableShard, seed: int) -> None:
+    """Uniform in +-1/sqrt(rows), as the open DLRM does. Blocks of the whole table's rows are drawn by the table's name
+    and the block's number, so a row is the same wherever its table lies and however it is cut."""
+    bound = shard.whole.rows**-0.5
+    generator = torch.Generator(weight.device)
+    columns = slice(shard.column_begin, shard.column_begin + shard.dim)
+    end = min(shard.row_begin + shard.rows, shard.whole.rows)  # an empty shard's one row lies behind the table's last
+    for block in range(shard.row_begin // _BLOCK_ROWS, -(-end // _BLOCK_ROWS)):
+        first = block * _BLOCK_ROWS
+        # Folded into 32 bits here: torch's CPU generator would drop the others.
+        generator.manual_seed(zlib.crc32(f"{seed} {shard.name} {block}".encode()))
+        rows = weight.new_empty(min(_BLOCK_ROWS, shard.whole.rows - first), shard.whole.dim)
+        rows.uniform_(-bound, bound, generator=generator)
+        begin = max(shard.row_begin, first)
+        part = rows[begin - first : end - first, columns]
+        weight.detach()[begin - shard.row_begin :][: len(part)].copy_(part)
 
 
 class FbgemmLookup(nn.Module):
@@ -126,7 +136,9 @@ class _PooledLookup(torch.autograd.Function):
         ctx.lookup = lookup
         pooled = [
             embedding_bag(rows, weight, starts, mode="sum", include_last_offset=True)
-            for weight, (rows, starts) in zip(lookup.weights, _by_table(indices, offsets, lookup), strict=True)
+            for weight, (rows, starts) in zip(
+                lookup.weights, bags_by_table(indices, offsets, len(lookup.weights)), strict=True
+            )
         ]
         return torch.cat(pooled, dim=1)
 
@@ -135,7 +147,7 @@ class _PooledLookup(torch.autograd.Function):
         indices, offsets = ctx.saved_tensors
         lookup = ctx.lookup
         gradients = gradient.split([weight.shape[1] for weight in lookup.weights], dim=1)
-        bags = _by_table(indices, offsets, lookup)
+        bags = bags_by_table(indices, offsets, len(lookup.weights))
         for weight, state, table_gradient, (rows, starts) in zip(
             lookup.weights, lookup.states, gradients, bags, strict=True
         ):
@@ -144,9 +156,9 @@ class _PooledLookup(torch.autograd.Function):
         return None, None, None, None
 
 
-def _by_table(indices: Tensor, offsets: Tensor, lookup: TorchLookup) -> list[tuple[Tensor, Tensor]]:
+def bags_by_table(indices: Tensor, offsets: Tensor, tables: int) -> list[tuple[Tensor, Tensor]]:
     """Each table's own indices and its bags' offsets [bags + 1], counted from 0."""
-    bags = (len(offsets) - 1) // len(lookup.weights)
+    bags = (len(offsets) - 1) // tables
     bounds = offsets[::bags].tolist()
     return [
         (indices[start:end], offsets[table * bags : (table + 1) * bags + 1] - start)
@@ -157,7 +169,12 @@ def _by_table(indices: Tensor, offsets: Tensor, lookup: TorchLookup) -> list[tup
 def update_rows(weight: Tensor, state: Tensor, rows: Tensor, gradients: Tensor, learning_rate: float) -> None:
     """One step of row-wise AdaGrad in place: weight [table rows, dim], state [table rows]; `gradients` [n, dim] belong
     to `rows` [n], and those of equal rows are summed first."""
-    unique, position = torch.unique(rows, return_inverse=True)
-    summed = gradients.new_zeros(len(unique), gradients.shape[1]).index_add_(0, position, gradients)
+    unique, summed = sum_by_row(rows, gradients)
     state[unique] += summed.square().mean(dim=1)
     weight[unique] -= learning_rate * summed / (state[unique].sqrt() + EPSILON)[:, None]
+
+
+def sum_by_row(rows: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows [u] of `rows` [n], ascending, and the sums [u, dim] of their `gradients` [n, dim], in order."""
+    unique, position = torch.unique(rows, return_inverse=True)
+    return unique, gradients.new_zeros(len(unique), gradients.shape[1]).index_add_(0, position, gradients)

@@ -1,10 +1,16 @@
 """What one embedding table is, and a seeded set of them with the spread that production tables show."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.data.features import Feature
+
+if TYPE_CHECKING:
+    from workbench.embeddings.plan import Shard
 
 ELEMENT_BYTES = 4  # weights and optimizer state are fp32
 
@@ -33,10 +39,28 @@ class TableConfig(Feature):
         return ELEMENT_BYTES
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableShard(TableConfig):
+    """Part of the table `whole`, from (`row_begin`, `column_begin`) on: a table of its own for lookups."""
+
+    whole: TableConfig
+    row_begin: int = 0
+    column_begin: int = 0
+
+    @classmethod
+    def of(cls, table: TableConfig, shard: "Shard | None" = None) -> "TableShard":
+        """The shard of `table`, or all of it. An empty shard still has one row, which nobody looks up."""
+        fields = {field.name: getattr(table, field.name) for field in dataclasses.fields(TableConfig)}
+        if shard is None:
+            return cls(**fields, whole=table)
+        fields |= {"rows": max(shard.rows, 1), "dim": shard.dim}
+        return cls(**fields, whole=table, row_begin=shard.row_begin, column_begin=shard.column_begin)
+
+
 def synthetic_tables(
-    count: int, rows: tuple[int, int], dim: int, pooling_factor: float, seed: int
+    count: int, rows: tuple[int, int], dims: Sequence[int], pooling_factor: float, seed: int
 ) -> tuple[TableConfig, ...]:
-    """`count` tables: rows log-uniform between `rows`, pooling factors lognormal with mean `pooling_factor`."""
+    """`count` tables of widths `dims`: rows log-uniform over `rows`, pooling lognormal with mean `pooling_factor`."""
     random = np.random.default_rng(seed)
     table_rows = np.exp(random.uniform(np.log(rows[0]), np.log(rows[1]), count)).round()
     pooling = random.lognormal(0.0, POOLING_SIGMA, count)
@@ -47,8 +71,14 @@ def synthetic_tables(
     repeat = np.where(random.random(count) < USER_SHARE, USER_REPEAT, 0.0)
     return tuple(
         TableConfig(
-            name=f"table_{index}", rows=int(table_rows[index]), dim=dim, pooling_factor=float(pooling[index]),
+            name=f"table_{index}", rows=int(table_rows[index]), dim=dims[index], pooling_factor=float(pooling[index]),
             zipf_exponent=float(zipf[index]), coverage=float(coverage[index]), session_repeat=float(repeat[index]),
         )
         for index in range(count)
     )  # fmt: skip
+
+
+def log_spaced(count: int, ends: tuple[int, int]) -> list[int]:
+    """`count` numbers at the middle of equal steps of the logarithm between both `ends`, ascending."""
+    steps = (np.arange(count) + 0.5) / count
+    return np.exp(np.log(ends[0]) + steps * np.log(ends[1] / ends[0])).round().astype(int).tolist()

@@ -10,9 +10,9 @@ Where the store is a file, a second cache in host memory may stand before it: HB
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from workbench.embeddings.host_cache import HostCache
 from workbench.embeddings.jagged import offsets as jagged_offsets
 from workbench.embeddings.kernels import initialize
 from workbench.embeddings.row_cache import CachedBatch, RowCache
-from workbench.embeddings.tables import TableConfig
+from workbench.embeddings.tables import TableConfig, TableShard
 from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 
@@ -215,15 +215,14 @@ class CachedLookup(nn.Module):
             cache.columns = columns
 
     def _initialize(self, table: int, seed: int) -> None:
-        layout, rows = Layout.of(self.caches[self._group_of(table)].columns), self.tables[table].rows
-
-        def parts() -> Iterator[Tensor]:
-            for start in range(0, rows, _CHUNK_ROWS):
-                columns = layout.zeros(min(_CHUNK_ROWS, rows - start))
-                yield columns[0]  # `initialize` fills it before it asks for the next
-                self.write_rows(table, start, columns)
-
-        initialize(parts(), self.tables[table], seed)
+        config = self.tables[table]
+        layout = Layout.of(self.caches[self._group_of(table)].columns)
+        shard = config if isinstance(config, TableShard) else TableShard.of(config)
+        for start in range(0, config.rows, _CHUNK_ROWS):
+            part = replace(shard, row_begin=shard.row_begin + start, rows=min(_CHUNK_ROWS, config.rows - start))
+            columns = layout.zeros(part.rows)
+            initialize(columns[:1], [part], seed)
+            self.write_rows(table, start, columns)
 
     def _record(self, fetched: Fetched) -> None:
         """What this batch found in the cache, what that took, and the bytes that each tier moved since the last."""

@@ -20,22 +20,22 @@ def cache_rows_table(run: Run, capacity_rows: int | None, bytes_per_s: float | N
 def _row(run: Run, window: Window, capacity_rows: int | None, bytes_per_s: float | None) -> dict | None:
     tables, cache = run.manifest["tables"], run.manifest["cache"]
     rank = tables[int(window.accesses["table"].iloc[0])]["rank"]
-    slots = {own["dim"]: own["rows"] for own in cache["caches"] if own["rank"] == rank}
+    slots = [(own["tables"], own["rows"]) for own in cache["caches"] if own["rank"] == rank]
+    total = sum(count for _, count in slots)
     measured = measured_steps(run, window.process)
     measured = measured[measured.index.isin(window.steps)]
     if len(measured) == 0:
         return None
-    replayed = replayed_steps(window, tables, cache, slots)
+    replayed = replayed_steps(window, cache, slots)
     model = StepModel.of(measured, replayed, contended(run.manifest))
     if capacity_rows is not None:
-        factor = capacity_rows / sum(slots.values())
-        slots = {dim: max(round(count * factor), 1) for dim, count in slots.items()}
-        replayed = replayed_steps(window, tables, cache, slots)
+        slots = [(behind, max(round(count * capacity_rows / total), 1)) for behind, count in slots]
+        replayed = replayed_steps(window, cache, slots)
     replayed, measured = (steps[steps.index >= window.counted_from] for steps in (replayed, measured))
     as_it_was = capacity_rows is None and bytes_per_s is None
     plain = measured[~measured["profiled"]]
     return {
-        "rank": rank, "policy": cache["policy"], "backing": cache["backing"], "capacity_rows": sum(slots.values()),
+        "rank": rank, "policy": cache["policy"], "backing": cache["backing"], "capacity_rows": capacity_rows or total,
         **{f"replayed_{name}": value for name, value in _shares(replayed).items()},
         **{f"measured_{name}": value if capacity_rows is None else np.nan for name, value in _shares(measured).items()},
         "replayed_moved_bytes": model.moved_row_bytes * float(moved_rows(replayed).mean()),

@@ -25,16 +25,17 @@ COUNTS = ("lookups", "unique_rows", "misses", "conflicts", "written_rows")
 _TIERS = ("dram", "ssd")
 
 
-def replayed_steps(window: Window, tables: Sequence[Mapping], cache: Mapping, slots: Mapping[int, int]) -> pd.DataFrame:
-    """COUNTS of every step of `window`, index step: `cache` is the manifest's, `slots` those of each dim's cache."""
-    rank_tables = {int(table) for table in window.accesses["table"].unique()}
+def replayed_steps(window: Window, cache: Mapping, slots: Sequence[tuple[Sequence[int], int]]) -> pd.DataFrame:
+    """COUNTS of every step of `window`, index step: `cache` is the manifest's, `slots` are (tables behind it, slots) of
+    each of the rank's caches."""
     found = pd.DataFrame(0, index=list(window.steps), columns=list(COUNTS))
-    found["lookups"] = _count(row_touches(window)[2], found.index)
+    cached = [table for tables, _ in slots for table in tables]
+    _, table, step = row_touches(window)
+    found["lookups"] = _count(step[np.isin(table, cached)], found.index)
     unit, table, step = row_touches(window, unique=True)
     order = np.argsort(step, kind="stable")
-    for dim, count in slots.items():
-        own_tables = [index for index in rank_tables if tables[index]["dim"] == dim]
-        own = order[np.isin(table[order], own_tables)]
+    for tables, count in slots:
+        own = order[np.isin(table[order], tables)]
         units, steps = pd.factorize(unit[own])[0], step[own]
         played = replay_batches(units, steps, count, cache["ways"], cache["policy"])
         conflicts = _count(steps[played.conflicts], found.index)
@@ -51,7 +52,7 @@ def measured_steps(run: Run, process: str) -> pd.DataFrame:
     """What one process measured, index step: COUNTS but for written_rows; fetch_ns, fetch_cpu_ns, move_ns, wait_ns,
     settle_ns, step_ns; read_bytes and write_bytes behind the cache; and whether the step was profiled."""
     own = run.metrics[run.metrics["process"] == process]
-    wide = own.pivot_table(index="step", columns="name", values="value")
+    wide = own.pivot_table(index="step", columns="name", values="value", aggfunc="sum")
     cached = wide[[name for name in wide if name.startswith("cache_")]].dropna()
     found = cached.rename(columns=lambda name: name.removeprefix("cache_"))
     for way in ("read_bytes", "write_bytes"):

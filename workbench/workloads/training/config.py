@@ -1,10 +1,13 @@
 """Every setting of the training workload, and the presets: functions that change a few of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from workbench.data.criteo import CATEGORIES, DENSE
-from workbench.embeddings.tables import TableConfig, synthetic_tables
+from workbench.embeddings.plan import Plan
+from workbench.embeddings.sharding import uniform_plan
+from workbench.embeddings.tables import TableConfig, log_spaced, synthetic_tables
 from workbench.errors import InputError
 
 
@@ -17,16 +20,31 @@ class Config:
     device: Literal["cpu", "cuda"] = "cpu"
     threads_per_rank: int | None = None  # none: the usable cores, shared equally by this machine's ranks
     kernel: Literal["auto", "fbgemm", "torch"] = "auto"
+    # Sharding: one scheme for all tables ("mixed": one after the other), or the plan in the JSON file `plan`.
+    sharding: Literal["table-wise", "row-wise", "column-wise", "table-row-wise", "data-parallel", "mixed"] = (
+        "table-wise"
+    )
+    host_ranks: int | None = None  # ranks that table-row-wise takes for one host; none: this run's ranks
+    plan: str | None = None
+    forward_wire: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"  # what pooled rows travel as
+    backward_wire: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"  # what their gradients travel as
+    fixed_order: bool = False  # the same bits for any plan and number of ranks, given the same gradients; slower
+    pipeline: bool = True  # exchanges of the next batches and sums of gradients hide behind compute
     # Data: our own click log, or the Criteo log at `data`.
-    source: Literal["sessions", "criteo"] = "sessions"
+    source: Literal["sessions", "criteo", "log-uniform"] = "sessions"
     data: str | None = None
     global_batch_size: int = 4096  # samples a step over all ranks: what is learned does not depend on `ranks`
+    prepared_batches: int = 0  # made before the first step and trained on in turn; 0: every step has a new one
     session_samples: float = 1.15  # mean a session in a batch: 1.15 is RecD's unclustered log, 16.5 its clustered one
     # Model
     tables: int = 26
     rows: tuple[int, ...] = (1_000, 100_000)  # smallest and largest table; Criteo values hash to the largest
-    dim: int = 64
+    dim: int = 64  # width of the bottom MLP's output, and of tables
+    dims: tuple[int, ...] = ()  # smallest and largest width of tables, where they differ
     pooling_factor: float = 8.0  # mean over the tables
+    history_tables: int = 0  # so many of the tables, the last ones, are un-pooled histories under attention
+    history_length: int = 20  # ids that are kept of a history
+    interaction: Literal["dot", "concatenate"] = "dot"
     dense_features: int = 13
     bottom_mlp: tuple[int, ...] = (512, 256)  # hidden widths; `dim` follows
     top_mlp: tuple[int, ...] = (512, 256)  # hidden widths; one logit follows
@@ -40,6 +58,7 @@ class Config:
     steps: int = 100
     warmup_steps: int = 5  # tagged, and left out of throughput
     evaluation_batches: int = 4  # held-out global batches after the last step
+    dense_optimizer: Literal["adagrad", "sgd"] = "adagrad"
     dense_learning_rate: float = 0.01
     embedding_learning_rate: float = 0.05
     seed: int = 0
@@ -54,7 +73,8 @@ class Config:
                      "dense_learning_rate", "embedding_learning_rate", "profile_every"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise InputError(f"setting {name}={getattr(self, name)}: must be above 0")
-        for name in ("warmup_steps", "evaluation_batches", "profile_steps", "accesses_limit_bytes", "seed"):
+        for name in ("warmup_steps", "evaluation_batches", "profile_steps", "accesses_limit_bytes", "seed",
+                     "prepared_batches", "history_tables"):  # fmt: skip
             if not 0 <= getattr(self, name) < 2**63:
                 raise InputError(f"setting {name}={getattr(self, name)}: must be 0 or more, below 2^63")
         for name in ("bottom_mlp", "top_mlp"):
@@ -64,8 +84,9 @@ class Config:
             raise InputError(
                 f"setting global_batch_size={self.global_batch_size} cannot be shared equally by ranks={self.ranks}"
             )
-        if self.tables < self.ranks:
-            raise InputError(f"setting tables={self.tables}: each of ranks={self.ranks} needs a table of its own")
+        if self.host_ranks is not None and (self.host_ranks < 1 or self.ranks % self.host_ranks):
+            raise InputError(f"setting host_ranks={self.host_ranks}: ranks={self.ranks} must be a multiple of it")
+        self._check_model()
         if len(self.rows) != 2 or not 1 <= self.rows[0] <= self.rows[1]:
             raise InputError(f"setting rows={self.rows}: give the smallest and the largest table, such as 1000,100000")
         if self.session_samples < 1:
@@ -85,12 +106,50 @@ class Config:
         if self.data is not None and self.source != "criteo":
             raise InputError(f"setting data={self.data}: only source=criteo reads a file")
 
+    def _check_model(self) -> None:
+        if self.dims and (len(self.dims) != 2 or not 1 <= self.dims[0] <= self.dims[1]):
+            raise InputError(f"setting dims={self.dims}: give the narrowest and the widest table, such as 4,384")
+        if self.dims and self.interaction == "dot":
+            raise InputError(
+                "setting interaction=dot takes tables of one width: set interaction=concatenate, or no dims"
+            )
+        if self.history_tables and (self.dims or self.history_tables >= self.tables or self.history_length < 1):
+            raise InputError(
+                f"setting history_tables={self.history_tables}: fewer than tables={self.tables}, all of width dim, "
+                "with history_length of 1 or more"
+            )
+
     @property
     def table_configs(self) -> tuple[TableConfig, ...]:
         """The tables, in the order of the batch's features."""
         if self.source == "criteo":
             return tuple(TableConfig(name=name, rows=self.rows[1], dim=self.dim) for name in CATEGORIES)
-        return synthetic_tables(self.tables, self.rows, self.dim, self.pooling_factor, self.seed)
+        if self.source == "log-uniform":
+            return tuple(
+                TableConfig(name=f"table_{number}", rows=rows, dim=dim, pooling_factor=self.pooling_factor)
+                for number, (rows, dim) in enumerate(
+                    zip(log_spaced(self.tables, self.rows), self.table_dims, strict=True)
+                )
+            )
+        return synthetic_tables(self.tables, self.rows, self.table_dims, self.pooling_factor, self.seed)
+
+    @property
+    def table_dims(self) -> tuple[int, ...]:
+        """Width of every table: `dim`, or multiples of 4 spread log-uniformly over `dims`."""
+        if not self.dims:
+            return (self.dim,) * self.tables
+        return tuple(max(round(dim / 4) * 4, 4) for dim in log_spaced(self.tables, self.dims))
+
+    def plan_for(self, ranks: int) -> Plan:
+        """Where the tables lie; InputError where `plan` is no plan of these tables for these ranks."""
+        if self.plan is None:
+            return uniform_plan(self.table_configs, ranks, self.sharding, self.host_ranks)
+        try:
+            plan = Plan.from_json(Path(self.plan).read_bytes())
+        except OSError as error:
+            raise InputError(f"setting plan={self.plan}: cannot read it: {error.strerror}") from None
+        plan.check(self.table_configs, ranks)
+        return plan
 
     @property
     def bottom_sizes(self) -> tuple[int, ...]:
@@ -99,8 +158,10 @@ class Config:
 
     @property
     def top_sizes(self) -> tuple[int, ...]:
-        """Widths of the top MLP, input first: the bottom's output and every pair of the tables + 1 vectors."""
-        return (self.dim + self.tables * (self.tables + 1) // 2, *self.top_mlp, 1)
+        """Widths of the top MLP, input first: the bottom's output, and every pair of the tables + 1 vectors or all
+        tables' columns."""
+        pairs = self.tables * (self.tables + 1) // 2
+        return (self.dim + (pairs if self.interaction == "dot" else sum(self.table_dims)), *self.top_mlp, 1)
 
 
 def tiny() -> Config:
@@ -122,8 +183,49 @@ def criteo() -> Config:
 
 
 def torchrec_peer() -> Config:
-    """The defaults' shape, which is compared with TorchRec: 2,048 samples a rank; long enough to measure."""
-    return Config(steps=200)
+    """The shape that is compared with TorchRec: 2,048 samples a rank, one id a feature, one thread a rank."""
+    return Config(
+        source="log-uniform", prepared_batches=16, rows=(100_000, 100_000), pooling_factor=1.0, threads_per_rank=1,
+        top_mlp=(512, 512, 256), dense_optimizer="sgd", steps=200, warmup_steps=20, evaluation_batches=0,
+    )  # fmt: skip
 
 
-PRESETS = {"default": small, "tiny": tiny, "small": small, "criteo": criteo, "torchrec-peer": torchrec_peer}
+def model_a() -> Config:
+    """Model-A of Neo, scaled: tables of many widths, 20 wide layers; 16 tables for about 1,000."""
+    return Config(
+        global_batch_size=128, tables=16, rows=(1_000, 50_000), dims=(4, 384), pooling_factor=15.0,
+        interaction="concatenate", bottom_mlp=(448,) * 4, top_mlp=(448,) * 14, steps=20, evaluation_batches=1,
+        profile_every=10,
+    )  # fmt: skip
+
+
+def model_f() -> Config:
+    """Model-F of Neo, all but its rows: 10 tables of width 256, 7 layers of about 490, little compute a sample."""
+    return Config(
+        global_batch_size=512, tables=10, rows=(20_000, 100_000), dim=256, pooling_factor=20.0,
+        interaction="concatenate", bottom_mlp=(490,) * 2, top_mlp=(490,) * 3, steps=20, evaluation_batches=1,
+        profile_every=10,
+    )  # fmt: skip
+
+
+def model_i() -> Config:
+    """Model-I of Neo, scaled: long bags, 43 layers; 8 tables for about 100. Too deep to learn without residuals."""
+    return Config(
+        global_batch_size=512, tables=8, rows=(1_000, 100_000), dim=92, pooling_factor=70.0,
+        interaction="concatenate", bottom_mlp=(232,) * 10, top_mlp=(232,) * 31, steps=20, evaluation_batches=1,
+        profile_every=10,
+    )  # fmt: skip
+
+
+def sequence() -> Config:
+    """Histories of up to 20 ids beside pooled features: rows travel un-pooled, attention pools them."""
+    return Config(
+        global_batch_size=512, tables=12, rows=(1_000, 50_000), dim=32, history_tables=4, history_length=20,
+        bottom_mlp=(128,), top_mlp=(256, 128), steps=40, profile_every=20,
+    )  # fmt: skip
+
+
+PRESETS = {
+    "default": small, "tiny": tiny, "small": small, "criteo": criteo, "torchrec-peer": torchrec_peer,
+    "model-a": model_a, "model-f": model_f, "model-i": model_i, "sequence": sequence,
+}  # fmt: skip

@@ -1,41 +1,61 @@
-"""Gradients of the replicated parameters, summed over ranks."""
+"""Gradients of the replicated parameters, summed over ranks while the backward pass still runs."""
 
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from workbench.trace.recorder import Recorder
+from workbench.embeddings.link import Link, Transfer
 
 
-class FlatGradients:
-    """One flat buffer behind the gradients of all `parameters`, so that one all-reduce sums them without a copy.
+class SummedGradients:
+    """One flat buffer behind the gradients of each bucket of parameters: one all-reduce a bucket, without a copy.
 
-    DDP would start buckets while the backward pass still runs. Here the MLPs are a few MB beside the embeddings'
-    exchange, and ranks on one machine share its cores: one message costs less, and one span shows what it costs.
+    The backward pass reaches the top MLP first and the bottom MLP last, so `buckets` come in that order: the sum over
+    ranks of a bucket starts when its last gradient is there, and hides behind what follows. With `overlap=False` all
+    sums are started after the backward pass.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], ranks: int, recorder: Recorder) -> None:
-        self.ranks, self.recorder = ranks, recorder
+    def __init__(self, buckets: Sequence[Sequence[nn.Parameter]], link: Link, overlap: bool) -> None:
+        self.link = link
+        self.buckets = [_Bucket(parameters, link, overlap) for parameters in buckets]
+
+    def start(self, log_loss: Tensor, labels: Tensor) -> None:
+        """Before the backward pass: forget the last step's; the two scalars are summed over ranks too."""
+        for bucket in self.buckets:
+            bucket.reset()
+        self.buckets[0].extra[0], self.buckets[0].extra[1] = log_loss.detach(), labels
+
+    def finish(self) -> tuple[float, float]:
+        """After it: wait for the sums; the two scalars' sums."""
+        for bucket in self.buckets:
+            bucket.finish()
+        return tuple(self.buckets[0].extra.tolist())  # a GPU is waited for here, once a step
+
+
+class _Bucket:
+    def __init__(self, parameters: Sequence[nn.Parameter], link: Link, overlap: bool) -> None:
+        self.link, self.overlap = link, overlap and link.ranks > 1
+        self.size = self.missing = len(parameters)
+        self.transfer: Transfer | None = None
         sizes = [parameter.numel() for parameter in parameters]
-        # Two more numbers ride along: this step's sums of log losses and of labels.
         self.flat = torch.zeros(sum(sizes) + 2, device=parameters[0].device)
-        *gradients, self.sums = self.flat.split([*sizes, 2])
+        *gradients, self.extra = self.flat.split([*sizes, 2])
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.view_as(parameter)  # autograd adds into a gradient that is there
+            parameter.register_post_accumulate_grad_hook(self._arrived)
 
-    def zero(self) -> None:
-        """Forget the last step's."""
+    def reset(self) -> None:
         self.flat.zero_()
+        self.missing = self.size
 
-    def all_reduce(self, log_loss: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Sum the gradients over ranks in place; returns the two scalars summed over ranks too."""
-        self.sums[0], self.sums[1] = log_loss.detach(), labels
-        if self.ranks > 1:
-            message = {"message_bytes": self.flat.nbytes, "group_size": self.ranks}
-            with self.recorder.span(
-                "gradient_all_reduce", kind="communication", phase="backward", collective="all_reduce", **message
-            ):
-                dist.all_reduce(self.flat)
-        return tuple(self.sums.tolist())  # a GPU is waited for here, once a step
+    def _arrived(self, _: Tensor) -> None:
+        self.missing -= 1
+        if self.missing == 0 and self.overlap:
+            self.transfer = self.link.all_reduce("backward", self.flat)
+
+    def finish(self) -> None:
+        if self.link.ranks > 1:
+            transfer = self.transfer or self.link.all_reduce("backward", self.flat)
+            self.link.wait(transfer, "gradient_all_reduce", "backward")
+            self.transfer = None

@@ -1,57 +1,81 @@
 """What analyses must know about a training run: its size, its work a sample, its tables and where they lie."""
 
-from collections.abc import Sequence
+import json
 from itertools import pairwise
 
-from workbench.costs import dlrm_flops_per_sample
+from workbench.costs.recommendation import TRAINING_FACTOR, interaction_flops, mlp_flops, pooling_flops
 from workbench.embeddings.cache_index import WAYS
-from workbench.embeddings.sharding import place_tables
-from workbench.embeddings.tiers import cache_slots, same_width
+from workbench.embeddings.plan import Plan
+from workbench.embeddings.tables import ELEMENT_BYTES
+from workbench.embeddings.tiers import cache_slots
+from workbench.workloads.training.accesses import numbered_shards
 from workbench.workloads.training.config import Config
 
 
 def describe(config: Config) -> dict:
-    """Fields of run.json. `tables` is indexed as in the recorded accesses; `model_flops_per_sample`
-    counts forward, backward and the tables' updates."""
+    """Fields of run.json. `tables` are what ranks hold of tables, indexed as in the recorded accesses: one entry a
+    shard; `model_flops_per_sample` counts forward, backward and the tables' updates."""
     tables = config.table_configs
-    placement = place_tables(tables, config.ranks)
-    lookups = [table.pooling_factor for table in tables]
+    plan = config.plan_for(config.ranks)
     return {
         "ranks": config.ranks,
         "threads_per_rank": config.threads_per_rank,
         "samples_per_step": config.global_batch_size,
-        "model_flops_per_sample": dlrm_flops_per_sample(
-            config.bottom_sizes, config.top_sizes, lookups, config.dim, training=True
-        ),
+        "model_flops_per_sample": model_flops(config, training=True),
         "dense_parameters": sum(map(mlp_parameters, (config.bottom_sizes, config.top_sizes))),
         "embedding_parameters": sum(table.rows * table.dim for table in tables),
+        "plan": json.loads(plan.to_json()),
         "tables": [
             {
                 "name": table.name,
-                "rows": table.rows,
-                "dim": table.dim,
-                "row_bytes": table.row_bytes,
+                "scheme": table_plan.scheme,
+                "rows": shard.rows,
+                "dim": shard.dim,
+                "row_bytes": shard.dim * ELEMENT_BYTES,
                 "state_bytes_per_row": table.state_bytes_per_row,
-                "pooling_factor": table.pooling_factor,
-                "rank": rank,
+                "pooling_factor": table.pooling_factor * shard.rows / table.rows,
+                "rank": shard.rank,
             }
-            for table, rank in zip(tables, placement, strict=True)
+            for table, table_plan in zip(tables, plan.tables, strict=True)
+            for shard in table_plan.shards
         ],
-        **describe_cache(config, placement),
+        **describe_caches(config, plan),
     }
 
 
-def describe_cache(config: Config, placement: Sequence[int]) -> dict:
-    """The caches of all ranks, one for each width of a rank's tables: what the memory_tiers analysis predicts."""
+def describe_caches(config: Config, plan: Plan) -> dict:
+    """The caches of all ranks and the numbers of the `tables` behind each: those of one scheme and width, histories
+    apart. Data-parallel tables have none. It is what the memory_tiers analysis replays."""
     if config.cache_share is None:
         return {}
-    caches = []
-    for rank in range(config.ranks):
-        tables = [table for table, owner in zip(config.table_configs, placement, strict=True) if owner == rank]
-        for group in same_width(tables):
-            rows = sum(tables[index].rows for index in group)
-            caches.append({"rank": rank, "dim": tables[group[0]].dim, "rows": cache_slots(rows, config.cache_share)})
+    behind: dict[tuple, list[tuple[int, int]]] = {}
+    for (name, shard), number in numbered_shards(plan).items():
+        place = next(place for place, table in enumerate(plan.tables) if table.table == name)
+        is_history = place >= config.tables - config.history_tables
+        if plan.tables[place].scheme != "data-parallel":
+            cache = (shard.rank, is_history, plan.tables[place].scheme, shard.dim)
+            behind.setdefault(cache, []).append((number, shard.rows))
+    caches = [
+        {
+            "rank": rank, "tables": [number for number, _ in held],
+            "rows": cache_slots(sum(rows for _, rows in held), config.cache_share),
+        }
+        for (rank, *_), held in sorted(behind.items())
+    ]  # fmt: skip
     return {"cache": {"policy": config.cache_policy, "ways": WAYS, "backing": config.backing, "caches": caches}}
+
+
+def model_flops(config: Config, training: bool) -> float:
+    """FLOPs a sample, forward or training (as `costs.dlrm_flops_per_sample` counts them), with the attention of
+    histories: two products of [history_length, dim] a table."""
+    products = mlp_flops(config.bottom_sizes) + mlp_flops(config.top_sizes)
+    if config.interaction == "dot":
+        products += interaction_flops(config.tables + 1, config.dim)
+    products += 4.0 * config.history_tables * config.history_length * config.dim
+    pooled = config.table_configs[: config.tables - config.history_tables]
+    pooling = sum(pooling_flops([table.pooling_factor], table.dim) for table in pooled)
+    updates = 2.0 * sum(table.pooling_factor * table.dim for table in config.table_configs)
+    return TRAINING_FACTOR * products + pooling + updates if training else products + pooling
 
 
 def mlp_parameters(sizes: tuple[int, ...]) -> int:

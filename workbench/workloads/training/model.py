@@ -1,75 +1,62 @@
-"""DLRM (Naumov et al., 2019) for one rank: dense parts replicated, each embedding table on one rank.
+"""DLRM (Naumov et al., 2019) for one rank: dense parts replicated, embedding tables sharded over ranks.
 
     dense [B, dense_features] --> bottom MLP --> [B, D] ------------------+
                                                                           +--> interaction --> top MLP --> logit [B]
-    lookups of my tables, all ranks' samples --> pooled --exchange--> T x [B, D]
+    lookups of my shards, all ranks' samples --> pooled --exchange--> T x [B, D]
 
 B samples a rank, T tables over all ranks, D the width of every table and of the bottom MLP's output, F = T + 1.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from workbench.embeddings.exchange import TableExchange
-from workbench.embeddings.jagged import offsets
-from workbench.embeddings.kernels import make_lookup
-from workbench.embeddings.tables import TableConfig
-from workbench.embeddings.tiers import CacheConfig, CachedLookup
 from workbench.trace.recorder import Recorder
 from workbench.workloads.training.config import Config
+from workbench.workloads.training.history import attend
+from workbench.workloads.training.tables import ModelTables, Received
 
 
 class DLRM(nn.Module):
     """The MLPs are equal on all ranks and need an optimizer; the tables update themselves in their backward pass."""
 
-    def __init__(
-        self, config: Config, exchange: TableExchange, device: torch.device, recorder: Recorder, folder: Path
-    ) -> None:
+    def __init__(self, config: Config, tables: ModelTables, device: torch.device, recorder: Recorder) -> None:
         super().__init__()
-        self.exchange, self.recorder = exchange, recorder
-        tables = [config.table_configs[table] for table in exchange.local_tables]
-        self.lookup = table_lookup(config, tables, device, recorder, folder)
+        self.tables, self.recorder = tables, recorder
         torch.manual_seed(config.seed)  # the same MLPs on every rank
         self.bottom = mlp(config.bottom_sizes).to(device)
-        self.interaction = DotInteraction(exchange.order).to(device)
+        make = DotInteraction if config.interaction == "dot" else Concatenation
+        self.interaction = make(tables.order, tables.dims).to(device)
         self.top = mlp(config.top_sizes).to(device)
 
     def dense_parameters(self) -> list[nn.Parameter]:
-        """The MLPs' parameters. `parameters()` is not for training: FBGEMM's tables are in there too."""
+        """The MLPs' parameters, those first whose gradients the backward pass reaches last."""
         return [*self.bottom.parameters(), *self.top.parameters()]
 
-    def forward(self, dense: Tensor, lengths: Tensor, indices: Tensor) -> Tensor:
-        """Logits [B] of this rank's samples: dense [B, dense_features], and the lookups of this rank's tables for all
-        ranks' samples: lengths [local tables, ranks * B], indices [sum of lengths]."""
-        span = self.recorder.span
+    def forward(self, received: Received) -> Tensor:
+        """Logits [B] of this rank's samples."""
+        span, inputs = self.recorder.span, received.inputs
         with span("embedding_lookup", kind="compute", phase="forward"):
-            pooled = self.lookup(indices, offsets(lengths))
-            pending = self.exchange.start_embeddings(pooled)
+            sets = zip(self.tables.sets, received.lookups, inputs.routed, strict=True)
+            pending = [tables.start(lookups, routed) for tables, lookups, routed in sets]
         with span("bottom_mlp", kind="compute", phase="forward"):
-            bottom = self.bottom(dense)
-        embeddings = pending.wait()
+            bottom = self.bottom(inputs.dense)
+        embeddings, *histories = [each.wait() for each in pending]
+        for rows in histories:
+            with span("attention", kind="compute", phase="forward"):
+                embeddings.append(self._attend(bottom, rows, self.tables.present(inputs)))
         with span("interaction", kind="compute", phase="forward"):
             interactions = self.interaction(bottom, embeddings)
         with span("top_mlp", kind="compute", phase="forward"):
             return self.top(interactions).squeeze(1)
 
-
-def table_lookup(
-    config: Config, tables: Sequence[TableConfig], device: torch.device, recorder: Recorder, folder: Path
-) -> nn.Module:
-    """This rank's tables, all in the device's memory or behind a cache there; a file of rows goes into `folder`."""
-    make = partial(
-        make_lookup, kernel=config.kernel, learning_rate=config.embedding_learning_rate, device=device, seed=config.seed
-    )
-    if config.cache_share is None:
-        return make(tables)
-    cache = CacheConfig(config.cache_share, config.cache_policy, config.backing, folder, config.host_cache_share)
-    return CachedLookup(tables, cache, make, config.seed, recorder)
+    def _attend(self, query: Tensor, parts: list[Tensor], present: Tensor) -> Tensor:
+        """Histories [B, H * D], pooled by attention of the bottom MLP's output to their rows."""
+        samples, histories, length = present.shape
+        rows = torch.cat(parts, dim=1).view(samples, length, histories, -1).transpose(1, 2)
+        return attend(query, rows, present).flatten(1)
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -80,6 +67,20 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+class Concatenation(nn.Module):
+    """The bottom MLP's output, then every table's columns in table order: for tables of many widths."""
+
+    def __init__(self, table_order: Sequence[int], dims: Sequence[int]) -> None:
+        super().__init__()
+        self.dims = dims  # in the order of arrival
+        self.place = sorted(range(len(table_order)), key=lambda place: table_order[place])
+
+    def forward(self, bottom: Tensor, embeddings: Sequence[Tensor]) -> Tensor:
+        """bottom [B, D], embeddings [B, columns] each: [B, D + all columns]."""
+        arrived = torch.cat(list(embeddings), dim=1).split(self.dims, dim=1)
+        return torch.cat([bottom, *(arrived[place] for place in self.place)], dim=1)
+
+
 class DotInteraction(nn.Module):
     """The bottom MLP's output, then the dot product of every pair of the F vectors: [B, D + F (F - 1) / 2].
 
@@ -87,7 +88,7 @@ class DotInteraction(nn.Module):
     same wherever its tables lie. Permuting which pairs are picked costs nothing; permuting the vectors would copy them.
     """
 
-    def __init__(self, table_order: Sequence[int]) -> None:
+    def __init__(self, table_order: Sequence[int], _: Sequence[int]) -> None:
         super().__init__()
         vectors = len(table_order) + 1
         arrival = torch.empty(vectors, dtype=torch.int64)

@@ -12,31 +12,32 @@ MLPs alike, and nothing is rescaled: training is the same for any number of rank
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from workbench.data.batch import Batch
 from workbench.data.criteo import Criteo
+from workbench.data.log_uniform import LogUniform
 from workbench.data.prefetch import Prefetch
 from workbench.data.sessions import Sessions
-from workbench.embeddings.exchange import TableExchange
-from workbench.embeddings.jagged import offsets, permute_segments
-from workbench.embeddings.sharding import place_tables
+from workbench.embeddings.link import DIRECTIONS, Link
+from workbench.embeddings.plan import SCHEMES
 from workbench.trace.recorder import Recorder
 from workbench.workloads.process import ProcessMetrics
 from workbench.workloads.profiling import StepProfiler
 from workbench.workloads.progress import ProgressLine
 from workbench.workloads.training.accesses import AccessLog
 from workbench.workloads.training.config import Config
-from workbench.workloads.training.gradients import FlatGradients
+from workbench.workloads.training.gradients import SummedGradients
 from workbench.workloads.training.model import DLRM
+from workbench.workloads.training.pipeline import STEPS_AHEAD, announced, redistribute
 from workbench.workloads.training.quality import LossSums, teacher_sums
+from workbench.workloads.training.tables import Inputs, ModelTables, Received
 
 
 def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) -> dict:
@@ -46,7 +47,8 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) 
     process = ProcessMetrics(recorder)
     running = LossSums()
     step_seconds = []
-    with Prefetch(trainer.inputs()) as inputs, profiler, ProgressLine(quiet=trainer.rank != 0) as progress:
+    with Prefetch(trainer.inputs()) as prepared, profiler, ProgressLine(quiet=trainer.rank != 0) as progress:
+        inputs = trainer.redistribute(prepared)
         for step in range(config.steps):
             recorder.step = step
             started = time.perf_counter()
@@ -66,6 +68,7 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) 
             done = f"step {step + 1} of {config.steps}: loss {loss:.4f}, {samples_per_s:,.0f} samples/s"
             progress.update(done, (step + 1) / config.steps)
     recorder.step = -1
+    wire_bytes = trainer.wire_bytes_per_step()
     with recorder.span("evaluation", phase="evaluation"):
         held_out = trainer.evaluate()
     for name, value in held_out.items():
@@ -73,103 +76,91 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) 
             recorder.metric(name, value)
     steady = step_seconds[config.warmup_steps :]
     throughput = config.global_batch_size * len(steady) / sum(steady) if steady else None
-    return {"loss": loss, "samples_per_s": throughput, **held_out}
-
-
-class Inputs(NamedTuple):
-    """A batch on the device, lookups in placement order: dense [B, dense_features], lengths [tables, B], indices,
-    labels [B]."""
-
-    dense: Tensor
-    lengths: Tensor
-    indices: Tensor
-    labels: Tensor
+    return {"loss": loss, "samples_per_s": throughput, **held_out, "wire_bytes_per_step": wire_bytes}
 
 
 class Trainer:
-    """One rank's data, model and optimizer."""
+    """One rank's data, model and optimizer; what it keeps in files goes into `folder`."""
 
-    def __init__(self, config: Config, recorder: Recorder, path: Path) -> None:
+    def __init__(self, config: Config, recorder: Recorder, folder: Path) -> None:
         self.config, self.recorder = config, recorder
         distributed = dist.is_initialized()
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         cuda = config.device == "cuda"
         self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-        tables = config.table_configs
-        placement = place_tables(tables, self.ranks)
-        self.exchange = TableExchange(placement, [table.dim for table in tables], self.rank, self.ranks, recorder)
-        self.accesses = AccessLog(recorder, self.exchange.local_tables, config.accesses_limit_bytes)
+        self.tables = ModelTables(config, config.plan_for(self.ranks), self.rank, self.device, recorder, folder)
+        self.accesses = AccessLog(recorder, self.tables, config.accesses_limit_bytes)
         self.source = make_source(config)
-        self.model = DLRM(config, self.exchange, self.device, recorder, path)
-        self.gradients = FlatGradients(self.model.dense_parameters(), self.ranks, recorder)
-        self.routed: tuple[Inputs, Tensor, Tensor] | None = None
-        self.optimizer = torch.optim.Adagrad(self.model.dense_parameters(), lr=config.dense_learning_rate)
+        self.model = DLRM(config, self.tables, self.device, recorder)
+        link = Link(self.rank, self.ranks, recorder, self.tables.wire_bytes, "dense")
+        self.gradients = SummedGradients(self._buckets(), link, overlap=config.pipeline)
+        self.optimizer = make_optimizer(config, self.model.dense_parameters())
+
+    def _buckets(self) -> list[list[nn.Parameter]]:
+        """Replicated parameters in the order in which the backward pass has their gradients complete."""
+        buckets = [
+            list(self.model.top.parameters()), self.tables.dense_parameters(), list(self.model.bottom.parameters())
+        ]  # fmt: skip
+        return [bucket for bucket in buckets if bucket]
 
     def inputs(self) -> Iterator[Inputs]:
         """This rank's part of every training batch, ready to use."""
-        return map(self.prepare, self.source.batches(self.rank, self.ranks))
+        prepared = map(self.tables.prepare, self.source.batches(self.rank, self.ranks))
+        if self.config.prepared_batches:
+            prepared = cycle(list(islice(prepared, self.config.prepared_batches)))
+        return islice(prepared, self.config.steps)  # as many on every rank: each takes part in the others' exchanges
 
-    def step(self, inputs: Iterator[Inputs]) -> LossSums:
+    def redistribute(self, prepared: Iterable[Inputs]) -> Iterator[Received]:
+        """Batches with the lookups that come to this rank's shards."""
+        received = redistribute(prepared, self.tables, self.recorder, STEPS_AHEAD if self.config.pipeline else 0)
+        return received if self.config.cache_share is None else announced(received, self.tables)
+
+    def step(self, batches: Iterator[Received]) -> LossSums:
         """One step; the sums are over all ranks."""
         span = self.recorder.span
-        batch, lengths, indices = self.next_batch(inputs)
-        self.accesses.record(lengths, indices)
-        logits = self.model(batch.dense, lengths, indices)
+        received = next(batches)
+        self.accesses.record(received)
+        logits, labels = self.model(received), received.inputs.labels
         with span("loss", kind="compute", phase="forward"):
-            log_loss = binary_cross_entropy_with_logits(logits, batch.labels, reduction="sum")
+            log_loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
             loss = log_loss / self.config.global_batch_size
         with span("backward", kind="compute", phase="backward"):
-            self.gradients.zero()
-            loss.backward()  # the tables update themselves in here
-        sums = self.gradients.all_reduce(log_loss, batch.labels.sum())
+            self.gradients.start(log_loss, labels.sum())
+            loss.backward()  # most tables update themselves in here
+        sums = self.gradients.finish()
         with span("optimizer", kind="compute", phase="optimizer"):
+            self.tables.update()
             self.optimizer.step()
         return LossSums(*sums, self.config.global_batch_size)
-
-    def next_batch(self, inputs: Iterator[Inputs]) -> tuple[Inputs, Tensor, Tensor]:
-        """This step's inputs, and the lookups of this rank's tables. Before a cache one batch is routed ahead, so that
-        its rows can be fetched while this one trains."""
-        current = self.routed or self.receive(inputs)
-        if self.config.cache_share is not None:
-            self.routed = self.receive(inputs)
-            _, lengths, indices = self.routed
-            self.model.lookup.announce(indices, offsets(lengths))
-        return current
-
-    def receive(self, inputs: Iterator[Inputs]) -> tuple[Inputs, Tensor, Tensor]:
-        """The next inputs, routed."""
-        with self.recorder.span("input", kind="wait", phase="input"):
-            batch = next(inputs)
-        return batch, *self.route(batch)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float | None]:
         """Normalized entropy of the held-out samples, and of the teacher that drew their labels: the floor."""
         model, teacher = LossSums(), LossSums()
         for batch in self.source.held_out(self.rank, self.ranks, self.config.evaluation_batches):
-            inputs = self.prepare(batch)
-            logits = self.model(inputs.dense, *self.route(inputs))
-            log_loss = binary_cross_entropy_with_logits(logits, inputs.labels, reduction="sum")
-            model += LossSums(float(log_loss), float(inputs.labels.sum()), len(batch))
+            [received] = redistribute([self.tables.prepare(batch)], self.tables, self.recorder, ahead=0)
+            logits, labels = self.model(received), received.inputs.labels
+            log_loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+            model += LossSums(float(log_loss), float(labels.sum()), len(batch))
             if batch.probability is not None:
                 teacher += teacher_sums(batch)
         values = [total.normalized_entropy for total in map(self.over_ranks, (model, teacher))]
         names = ("held_out_normalized_entropy", "normalized_entropy_floor")
         return {name: None if math.isnan(value) else value for name, value in zip(names, values, strict=True)}
 
-    def prepare(self, batch: Batch) -> Inputs:
-        """To tensors on the device, tables in the order in which they travel."""
-        lengths, indices = permute_segments(
-            torch.from_numpy(batch.lengths), torch.from_numpy(batch.indices), self.exchange.order
+    def wire_bytes_per_step(self) -> dict[str, dict[str, float]]:
+        """Bytes that ranks have sent to each other, mean over steps, sum over ranks: by scheme and direction."""
+        keys = [(scheme, direction) for scheme in (*SCHEMES, "dense") for direction in DIRECTIONS]
+        counted = torch.tensor(
+            [float(self.tables.wire_bytes[key]) for key in keys], dtype=torch.float64, device=self.device
         )
-        dense, labels = torch.from_numpy(batch.dense), torch.from_numpy(batch.labels)
-        return Inputs(*(tensor.to(self.device) for tensor in (dense, lengths, indices, labels)))
-
-    def route(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """All ranks' lookups of this rank's tables: lengths [local tables, ranks * B], indices."""
-        received = self.exchange.send_lookups(inputs.lengths, inputs.indices)
-        with self.recorder.span("group_by_table", kind="memory", phase="input"):
-            return self.exchange.group_by_table(*received)
+        if self.ranks > 1:
+            dist.all_reduce(counted)
+        found: dict[str, dict[str, float]] = {}
+        for (scheme, direction), sent_bytes in zip(keys, counted.tolist(), strict=True):
+            if sent_bytes:
+                found.setdefault(scheme, {})[direction] = sent_bytes / self.config.steps
+        return found
 
     def over_ranks(self, sums: LossSums) -> LossSums:
         total = torch.tensor([sums.log_loss, sums.labels, sums.samples], dtype=torch.float64, device=self.device)
@@ -178,10 +169,18 @@ class Trainer:
         return LossSums(*total.tolist())
 
 
-def make_source(config: Config) -> Sessions | Criteo:
+def make_optimizer(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """What updates the MLPs."""
+    make = torch.optim.SGD if config.dense_optimizer == "sgd" else torch.optim.Adagrad
+    return make(parameters, lr=config.dense_learning_rate)
+
+
+def make_source(config: Config) -> Sessions | Criteo | LogUniform:
     """Where the batches come from."""
     if config.source == "criteo":
         return Criteo(Path(config.data), config.table_configs, config.global_batch_size, config.seed)
+    if config.source == "log-uniform":
+        return LogUniform(config.table_configs, config.dense_features, config.global_batch_size, config.seed)
     return Sessions(
         config.table_configs, config.dense_features, config.global_batch_size, config.session_samples, config.seed
     )

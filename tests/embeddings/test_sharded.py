@@ -1,0 +1,128 @@
+"""Sharded tables on 2 and 4 gloo ranks against one rank on the concatenated batch, for every scheme.
+
+Forward: equal to the bit, but for row-wise sums. Updates under the same gradients: to the bit table-wise, to summation
+order for the others, to the bit for all in fixed order.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sharded_ranks import CASES, STEPS, TABLES, rank_main, train
+from torch import multiprocessing
+
+ROW_WISE = ("row-wise", "table-row-wise", "mixed")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sharded")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GLOO_SOCKET_IFNAME", "lo")
+        for ranks in (2, 4):
+            multiprocessing.start_processes(rank_main, (ranks, folder), nprocs=ranks)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_rank() -> Callable[[str], dict]:
+    found: dict[str, dict] = {}
+    return lambda case: found.setdefault(case, train(case, 0, 1))
+
+
+def parts(folder: Path, case: str, ranks: int) -> list[dict]:
+    return [dict(np.load(folder / f"{case} {rank} of {ranks}.npz")) for rank in range(ranks)]
+
+
+def whole_tables(ranks: list[dict], what: str) -> dict[str, np.ndarray]:
+    """Every table's weights or state put together from shards; copies and shared states must agree."""
+    found = {}
+    for table in TABLES:
+        shape = (table.rows, table.dim) if what == "weight" else (table.rows,)
+        joined = np.full(shape, np.nan, dtype=np.float32)
+        for name, values in (item for rank in ranks for item in rank.items()):
+            if not name.startswith(f"{what} {table.name} "):
+                continue
+            row, column = map(int, name.split()[2:])
+            place = (
+                slice(row, row + len(values)),
+                *((slice(column, column + values.shape[1]),) if values.ndim == 2 else ()),
+            )
+            known = ~np.isnan(joined[place])
+            np.testing.assert_array_equal(joined[place][known], values[known], err_msg=name)
+            joined[place] = values
+        assert not np.isnan(joined).any(), table.name
+        found[table.name] = joined
+    return found
+
+
+def assert_equal(found: np.ndarray, expected: np.ndarray, to_the_bit: bool, what: str) -> None:
+    if to_the_bit:
+        np.testing.assert_array_equal(found, expected, err_msg=what)
+    else:
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6, err_msg=what)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("case", [case for case in CASES if " by " not in case])
+def test_sharded_equals_unsharded(folder, one_rank, case, ranks):
+    scheme, options = CASES[case]
+    sharded, expected = parts(folder, case, ranks), one_rank(f"table-wise{' in fixed order' * options['fixed_order']}")
+    exact = scheme == "table-wise" or options["fixed_order"]
+    for what in ("weight", "state"):
+        unsharded = whole_tables([expected], what)
+        for table, values in whole_tables(sharded, what).items():
+            assert_equal(values, unsharded[table], exact, f"{what} of {table}")
+    for step in range(STEPS):
+        pooled = np.concatenate([rank[f"pooled {step}"] for rank in sharded])
+        # From step 1 on the weights may differ, unless updates are exact.
+        same_bits = scheme not in ROW_WISE and (step == 0 or exact)
+        assert_equal(pooled, expected[f"pooled {step}"], same_bits, f"step {step}")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if " by " in case])
+def test_coded_payloads_are_close(folder, one_rank, case):
+    sharded, expected = parts(folder, case, 2), one_rank("table-wise")
+    pooled = np.concatenate([rank["pooled 0"] for rank in sharded])
+    step = 2**-10 if "fp16" in case else 1 / 255  # half a unit of fp16; of int8, a unit of a row's range, of two sums
+    assert np.abs(pooled - expected["pooled 0"]).max() <= step * np.abs(expected["pooled 0"]).max() * 2
+    assert not np.array_equal(pooled, expected["pooled 0"])
+
+
+def test_replicas_agree_and_training_moves(folder, one_rank):
+    start = one_rank("table-wise")
+    weights = whole_tables([start], "state")
+    assert all((state > 0).any() for state in weights.values())
+    whole_tables(parts(folder, "data-parallel", 4), "weight")  # compares the copies
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_bytes_of_lookups_by_scheme_are_all_bytes(folder, case, ranks):
+    for rank in parts(folder, case, ranks):
+        assert rank["input bytes"] == rank["input bytes by scheme"]
+
+
+def sent_bytes(folder: Path, case: str, ranks: int, direction: str) -> int:
+    return sum(int(rank[f"{direction} bytes by scheme"][0]) for rank in parts(folder, case, ranks))
+
+
+def test_bytes_on_the_wire_by_hand(folder):
+    """3 steps of 24 samples, 48 columns; each of W ranks has 24 / W samples."""
+    step_bytes = STEPS * 24 * 48 * 4
+    for ranks in (2, 4):
+        # A sample's columns come from the other ranks: on average (W - 1) / W of them where tables are spread evenly.
+        column_wise = sent_bytes(folder, "column-wise", ranks, "forward")
+        assert column_wise == sent_bytes(folder, "column-wise", ranks, "backward")
+        # Row-wise: every rank sends its partial sums of all columns for all others' samples, and gets gradients back.
+        assert sent_bytes(folder, "row-wise", ranks, "forward") == (ranks - 1) * step_bytes
+        assert sent_bytes(folder, "row-wise", ranks, "backward") == (ranks - 1) * step_bytes
+        assert sent_bytes(folder, "data-parallel", ranks, "forward") == 0
+    # Half of the bytes in fp16; in int8 of 2 ranks, two blocks of 32 columns a row, and 8 bytes more for each.
+    assert sent_bytes(folder, "row-wise by fp16", 2, "forward") == step_bytes // 2
+    assert sent_bytes(folder, "row-wise by int8", 2, "backward") == STEPS * 24 * 2 * (32 + 8)
+    # In a host of 2, 48 columns cross once a sample; between hosts, those of the other host's tables.
+    in_host = 2 * STEPS * 24 * 48 * 4 // 2
+    assert sent_bytes(folder, "table-row-wise", 2, "forward") == step_bytes
+    assert in_host < sent_bytes(folder, "table-row-wise", 4, "forward") < sent_bytes(folder, "row-wise", 4, "forward")
