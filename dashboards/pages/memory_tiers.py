@@ -7,7 +7,7 @@ page = analysis_page(
     path="/memory-tiers",
     title="Memory tiers",
     question="Where does memory traffic go?",
-    options=("by", "cache_rows", "last_level_bytes", "memory_bytes_per_s"),
+    options=("by", "cache_rows", "last_level_bytes", "memory_bytes_per_s", "backing_bytes_per_s"),
     key_figures=(
         "memory_share", "lookup_hit_share", "unique_row_hit_share", "cache_rows", "cache_bytes",
         "embedding_predicted_ns", "embedding_measured_ns", "predicted_over_measured", "counted_steps",

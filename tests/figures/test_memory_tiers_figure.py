@@ -6,7 +6,7 @@ import pandas as pd
 
 from workbench.analyses.core.result import Result
 from workbench.figures import figure
-from workbench.figures.memory_tiers import CURVES, MAX_TABLES, SHARES
+from workbench.figures.memory_tiers import CACHE_SHARES, CURVES, MAX_TABLES, SHARES
 
 TIERS = [{"tier": "l3", "capacity_bytes": 2.0**20}, {"tier": "dram", "capacity_bytes": math.inf}]
 SUMMARY = {"tiers": TIERS, "cache_rows": 32, "cache_bytes": 2048, "supported_rows": 64}
@@ -54,6 +54,14 @@ def test_tables_are_escaped_and_capped():
         and "32 rows (2.00 KiB)" in fig.layout.title.subtitle.text
     )
     assert {trace.x[0] for trace in fig.data} == {0.9, 0.1, 0.5, 0.2}
+
+
+def test_row_caches_stand_beside_what_was_measured():
+    row = {"rank": 3, "capacity_rows": 3200, "policy": "lfu", "backing": "ssd"}
+    row |= dict(zip(CACHE_SHARES, (0.9, 0.91, 0.5, 0.51), strict=True))
+    fig = figure(Result("memory_tiers", pd.DataFrame([row]), {}))
+    assert [trace.x[0] for trace in fig.data] == [0.9, 0.91, 0.5, 0.51]
+    assert fig.layout.yaxis.ticktext == ("rank 3 · 3,200 rows, lfu over ssd",)
 
 
 def test_a_result_without_rows_says_why():

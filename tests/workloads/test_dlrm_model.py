@@ -1,6 +1,7 @@
 """The model's own parts against the obvious way to compute them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_mlp_has_no_activation_at_its_end():
 @pytest.mark.parametrize("sharding", ["table-wise", "data-parallel"])
 def test_accesses_are_whole_contiguous_steps_within_the_budget(tmp_path, sharding):
     config = replace(tiny(), ranks=1, tables=2, rows=(9, 9), sharding=sharding)
-    tables = ModelTables(config, config.plan_for(1), 0, torch.device("cpu"), Recorder(None))
+    tables = ModelTables(config, config.plan_for(1), 0, torch.device("cpu"), Recorder(None), Path("unused"))
     lengths, indices = np.array([[2, 0, 1], [1, 1, 0]], dtype=np.int32), np.array([5, 5, 7, 1, 2])
     inputs = tables.prepare(Batch(np.zeros((3, 13), np.float32), lengths, indices, np.zeros(3, np.float32)))
     received = tables.send(inputs).finish()
@@ -94,7 +95,7 @@ def test_accesses_are_whole_contiguous_steps_within_the_budget(tmp_path, shardin
 
 def test_an_id_without_a_row_is_named():
     config = replace(tiny(), ranks=1, tables=2, rows=(9, 9))
-    tables = ModelTables(config, config.plan_for(1), 0, torch.device("cpu"), Recorder(None))
+    tables = ModelTables(config, config.plan_for(1), 0, torch.device("cpu"), Recorder(None), Path("unused"))
     for wrong in (9, -1):
         batch = Batch(np.zeros((1, 13), np.float32), np.ones((2, 1), np.int32), np.array([8, wrong]), np.zeros(1))
         with pytest.raises(

@@ -26,12 +26,12 @@ class Config:
     profile_every: int = 1
 
 
-def works(config, recorder, profiler) -> dict:
+def works(config, recorder, profiler, path) -> dict:
     with recorder.span("work"):
         return {"rank": recorder.rank, "loopback": os.environ["GLOO_SOCKET_IFNAME"], "world": dist.is_initialized()}
 
 
-def fails(config, recorder, profiler) -> dict:
+def fails(config, recorder, profiler, path) -> dict:
     with recorder.span("work"):
         if recorder.rank == 1:
             raise FloatingPointError("the loss is nan\nand more lines")
@@ -40,23 +40,23 @@ def fails(config, recorder, profiler) -> dict:
     return {}
 
 
-def was_told_nonsense(config, recorder, profiler) -> dict:
+def was_told_nonsense(config, recorder, profiler, path) -> dict:
     raise InputError("row 7 is no row")
 
 
-def is_killed(config, recorder, profiler) -> dict:
+def is_killed(config, recorder, profiler, path) -> dict:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
-def loses_a_peer(config, recorder, profiler) -> dict:
+def loses_a_peer(config, recorder, profiler, path) -> dict:
     if recorder.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     dist.barrier()
     return {}
 
 
-def is_interrupted(config, recorder, profiler) -> dict:
+def is_interrupted(config, recorder, profiler, path) -> dict:
     with recorder.span("work"):
         os.kill(os.getppid(), signal.SIGINT)  # what a terminal does: to the launcher and to the rank
         raise KeyboardInterrupt

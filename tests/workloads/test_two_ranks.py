@@ -25,7 +25,7 @@ LEARN = teacher()
 def train(config, folder: Path, rank: int) -> None:
     """A few steps and the evaluation; leaves losses, this rank's tables and the MLPs in `folder`."""
     recorder = Recorder(folder, f"{config.steps} steps, trainer-{rank} of {config.ranks}", rank)
-    with recorder, Prefetch((trainer := Trainer(config, recorder)).inputs()) as prepared:
+    with recorder, Prefetch((trainer := Trainer(config, recorder, folder)).inputs()) as prepared:
         batches = trainer.redistribute(prepared)
         losses = [trainer.step(batches).log_loss for _ in range(config.steps)]
     found = {f"table {held.table}": held.weight for tables in trainer.tables.sets for held in tables.held()}

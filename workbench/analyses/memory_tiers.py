@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analyses.core.access_stream import PARTS, PHASES, ROW_LOOKUP, ROW_PARTS, windows
+from workbench.analyses.core.cache_rows import cache_rows_table
 from workbench.analyses.core.operator_tiers import operator_tiers
 from workbench.analyses.core.rank_share import RankShare
 from workbench.analyses.core.replay import Replay, replay
@@ -29,21 +30,27 @@ CACHE_SHARE = 0.1
 def memory_tiers(
     run: Run,
     *,
-    by: Literal["tier", "operator", "table", "capacity", "phase"] = "tier",
+    by: Literal["tier", "operator", "table", "capacity", "phase", "cache"] = "tier",
     cache_rows: int | None = None,
     last_level_bytes: float | None = None,
     memory_bytes_per_s: float | None = None,
+    backing_bytes_per_s: float | None = None,
 ) -> Result:
     """Rows by memory tier, by operator (its compulsory bytes), by embedding table, by capacity of a software cache (the
-    miss-ratio curve), or by phase.
+    miss-ratio curve), by phase, or by rank the row cache that the run trained through (cache), as replayed and as
+    measured.
 
     `cache_rows` states the software cache, in rows a rank, that the hit shares hold for. What-if: `last_level_bytes`
-    (the whole last cache level) and `memory_bytes_per_s` (what a rank gets from memory) re-cut the same distances.
+    (the whole last cache level) and `memory_bytes_per_s` (what a rank gets from memory) re-cut the same distances; with
+    by=cache, `cache_rows` and `backing_bytes_per_s` (at which rows move behind the cache) give another step time.
     """
-    for name, value in (("cache_rows", cache_rows), ("last_level_bytes", last_level_bytes),
-                        ("memory_bytes_per_s", memory_bytes_per_s)):  # fmt: skip
+    stated = {"cache_rows": cache_rows, "last_level_bytes": last_level_bytes,
+              "memory_bytes_per_s": memory_bytes_per_s, "backing_bytes_per_s": backing_bytes_per_s}  # fmt: skip
+    for name, value in stated.items():
         if value is not None and not value > 0:
             raise InputError(f"setting {name}={value} must be above 0")
+    if by == "cache":
+        return _by_cache(run, cache_rows, backing_bytes_per_s)
     share = RankShare.of(run)
     share = dataclasses.replace(share, last_level_bytes=last_level_bytes, memory_bytes_per_s=memory_bytes_per_s)
     tables = run.manifest.get("tables", [])
@@ -112,6 +119,24 @@ def _by_table(ranks: Sequence[RankRows], replayed: Replay, tables: Sequence[dict
     if summary["cache_rows"] > summary["supported_rows"]:
         table[["lookup_hit_share", "unique_row_hit_share"]] = np.nan
     return table
+
+
+def _by_cache(run: Run, cache_rows: int | None, backing_bytes_per_s: float | None) -> Result:
+    """One row a rank."""
+    if "cache" not in run.manifest or run.accesses["rows"].map(len).sum() == 0:
+        return not_applicable("memory_tiers", "by=cache needs a run that trained through a row cache (cache_share)")
+    table = cache_rows_table(run, cache_rows, backing_bytes_per_s)
+    if len(table) == 0:
+        return not_applicable("memory_tiers", "the sampled steps recorded nothing of their cache")
+    whole = {name: float(table[name].mean()) for name in table if name.endswith("_hit_share")}
+    whole |= {name: float(table[name].max()) for name in ("step_predicted_ns", "step_measured_ns")}
+    notes = [
+        "the cache is replayed from the sampled accesses, from empty; measured are the same steps, the second half of "
+        "the sample; step times are of the slowest rank, modelled as max(own, fetch) with costs a row from the run"
+    ]
+    if cache_rows is not None or backing_bytes_per_s is not None:
+        notes.insert(0, "what-if: capacities or bandwidths are the caller's, not the run's")
+    return Result("memory_tiers", table.assign(source="simulated"), whole, notes)
 
 
 def _compulsory(run: Run, share: RankShare, by_operator: bool) -> Result:

@@ -9,6 +9,7 @@ served like the others (every rank looks up all samples), which gives the same b
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from workbench.embeddings.plan import Plan, Shard
 from workbench.embeddings.replicated import ReplicatedTables
 from workbench.embeddings.routing import Piece, Routing
 from workbench.embeddings.tables import TableConfig, TableShard
+from workbench.embeddings.tiers import CacheConfig, CachedLookup
 from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 
@@ -39,6 +41,7 @@ class EmbeddingOptions:
     forward: str = "fp32"
     backward: str = "fp32"
     fixed_order: bool = False
+    cache: CacheConfig | None = None  # none: all rows are in the device's memory
 
 
 class Routed(NamedTuple):
@@ -129,6 +132,8 @@ class ShardedEmbeddings(nn.Module):
         # Element-wise state needs nothing from the other columns.
         if link.scheme == "column-wise" and link.ranks > 1 and self._optimizers() == {"rowwise_adagrad"}:
             columns = ColumnSquares(pieces_of, link, self.device)
+        if options.cache and (columns or options.fixed_order):
+            raise InputError("cache_share works neither in fixed order nor where tables lie in columns")
         if columns or (tables and options.fixed_order):
             _check_plain(tables, "fixed_order" if options.fixed_order else "column-wise row-wise AdaGrad")
             return DeferredLookup(
@@ -136,7 +141,14 @@ class ShardedEmbeddings(nn.Module):
             )
         if not tables:
             return None
-        return make_lookup(tables, options.kernel, options.learning_rate, self.device, options.seed)
+        make = partial(
+            make_lookup,
+            kernel=options.kernel,
+            learning_rate=options.learning_rate,
+            device=self.device,
+            seed=options.seed,
+        )
+        return CachedLookup(tables, options.cache, make, options.seed, self.recorder) if options.cache else make(tables)
 
     def _optimizers(self) -> set[str]:
         return {table.optimizer for table in self._configs}
@@ -168,6 +180,12 @@ class ShardedEmbeddings(nn.Module):
         pending = [self.exchanges[scheme].start(self._pool(scheme, lookups[scheme])) for scheme in self.schemes]
         own = self.replicated(routed.own_lengths, routed.own_indices) if self.replicated else []
         return Embeddings(self, pending, own)
+
+    def announce(self, lookups: dict[str, Lookups]) -> None:
+        """These are started after the next ones: caches fetch their rows while that batch trains."""
+        for scheme, lookup in self.lookups.items():
+            if isinstance(lookup, CachedLookup):
+                lookup.announce(lookups[scheme].indices, lookups[scheme].offsets)
 
     def _pool(self, scheme: str, lookups: Lookups) -> Tensor:
         """[ranks * B, columns of this rank under the scheme]."""

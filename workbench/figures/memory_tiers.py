@@ -27,10 +27,18 @@ SHARES = {
     "hot_row_share": ("lookups of the hottest 1 % of rows", theme.ORANGE),
     "memory_share": ("lookups served by memory", theme.GREY),
 }
+CACHE_SHARES = {
+    "replayed_lookup_hit_share": ("per lookup, replayed", theme.BLUE),
+    "measured_lookup_hit_share": ("per lookup, measured", theme.VERMILLION),
+    "replayed_unique_row_hit_share": ("per unique row, replayed", theme.ORANGE),
+    "measured_unique_row_hit_share": ("per unique row, measured", theme.GREEN),
+}
 
 
 def memory_tiers(result: Result) -> go.Figure:
     """Draw the table of `analyses.memory_tiers`, whichever rows it has."""
+    if "replayed_lookup_hit_share" in result.table:
+        return _caches(result.table)
     if "capacity_rows" in result.table:
         return _curve(result.table, result.summary)
     if "table" in result.table:
@@ -92,6 +100,23 @@ def _tables(table: pd.DataFrame, summary: dict) -> go.Figure:
     names = [f"{theme.label(row.table)} · rank {row.rank}" for row in table.itertuples()]
     theme.name_rows(fig, names)
     return fig.update_layout(barmode="group", height=180 + ROW_PIXELS * max(len(names), 5))
+
+
+def _caches(table: pd.DataFrame) -> go.Figure:
+    """Hit shares of each rank's row cache: replayed beside measured."""
+    fig = go.Figure()
+    for column, (name, colour) in CACHE_SHARES.items():
+        fig.add_bar(
+            name=name, orientation="h", x=table[column], y=list(range(len(table))), marker_color=colour,
+            hovertemplate=f"{name}: %{{x:.2%}}<extra></extra>",
+        )  # fmt: skip
+    fig.update_xaxes(title="hits / accesses", tickformat=".0%", range=[0, 1])
+    fig.update_layout(title={"text": "Row caches", "subtitle": {"text": "replayed from the accesses, and measured"}})
+    names = [
+        f"rank {row.rank} · {row.capacity_rows:,} rows, {row.policy} over {row.backing}" for row in table.itertuples()
+    ]
+    theme.name_rows(fig, names)
+    return fig.update_layout(barmode="group", height=180 + 60 * max(len(names), 3))
 
 
 def _curve(table: pd.DataFrame, summary: dict) -> go.Figure:

@@ -44,13 +44,14 @@ class RankFailed(WorkFailed):
 
 @dataclass(frozen=True)
 class Job:
-    """What all ranks do: `body(config, recorder, profiler)`, whose result goes into the manifest as `results`.
+    """What all ranks do: `body(config, recorder, profiler, path)`, whose result goes into the manifest as `results`;
+    `path` is the run directory.
 
     `config` has device, threads_per_rank, instrument, warmup_steps, profile_steps and profile_every. Processes are
     called `<role>-<rank>`.
     """
 
-    body: Callable[[Any, Recorder, StepProfiler], dict]
+    body: Callable[[Any, Recorder, StepProfiler, Path], dict]
     config: Any
     role: str
     ceilings: bool
@@ -256,7 +257,7 @@ def _record(job: Job, directory: RunDirectory, process: str, rank: int, local_ra
     profiler = StepProfiler(recording, process, config.warmup_steps, config.profile_steps, config.profile_every)
     stacks = HostStacks(directory.path / f"{process}.stacks.txt" if job.py_spy else None)
     with recorder, stacks:
-        return job.body(config, recorder, profiler)
+        return job.body(config, recorder, profiler, directory.path)
 
 
 @contextmanager

@@ -48,6 +48,12 @@ class Config:
     dense_features: int = 13
     bottom_mlp: tuple[int, ...] = (512, 256)  # hidden widths; `dim` follows
     top_mlp: tuple[int, ...] = (512, 256)  # hidden widths; one logit follows
+    # Memory. With `cache_share` a rank's tables are in host memory (dram) or a file in the run directory (ssd), and so
+    # much of their rows in a cache on the device; before a file, `host_cache_share` of them in host memory too.
+    cache_share: float | None = None
+    cache_policy: Literal["lru", "lfu"] = "lru"
+    backing: Literal["dram", "ssd"] = "dram"
+    host_cache_share: float | None = None
     # Learning
     steps: int = 100
     warmup_steps: int = 5  # tagged, and left out of throughput
@@ -91,6 +97,14 @@ class Config:
             raise InputError(f"setting threads_per_rank={self.threads_per_rank}: must be 1 or more")
         if self.source == "criteo" and (self.tables, self.dense_features) != (len(CATEGORIES), len(DENSE)):
             raise InputError(f"source=criteo has {len(CATEGORIES)} tables and {len(DENSE)} dense features: leave them")
+        for name in ("cache_share", "host_cache_share"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share <= 1:
+                raise InputError(f"setting {name}={share}: must be above 0 and at most 1")
+        if self.cache_share is None and (self.backing == "ssd" or self.host_cache_share is not None):
+            raise InputError("settings backing=ssd and host_cache_share need a cache: give its size with cache_share")
+        if self.host_cache_share is not None and self.backing != "ssd":
+            raise InputError("setting host_cache_share: host memory is a cache only before a file: set backing=ssd")
         if self.data is not None and self.source != "criteo":
             raise InputError(f"setting data={self.data}: only source=criteo reads a file")
 

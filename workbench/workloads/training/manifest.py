@@ -4,7 +4,11 @@ import json
 from itertools import pairwise
 
 from workbench.costs.recommendation import TRAINING_FACTOR, interaction_flops, mlp_flops, pooling_flops
+from workbench.embeddings.cache_index import WAYS
+from workbench.embeddings.plan import Plan
 from workbench.embeddings.tables import TableShard
+from workbench.embeddings.tiers import cache_slots
+from workbench.workloads.training.accesses import numbered_shards
 from workbench.workloads.training.config import Config
 
 
@@ -35,7 +39,30 @@ def describe(config: Config) -> dict:
             for table, table_plan in zip(tables, plan.tables, strict=True)
             for shard in table_plan.shards
         ],
+        **describe_caches(config, plan),
     }
+
+
+def describe_caches(config: Config, plan: Plan) -> dict:
+    """The caches of all ranks and the numbers of the `tables` behind each: those of one scheme and width, histories
+    apart. Data-parallel tables have none. It is what the memory_tiers analysis replays."""
+    if config.cache_share is None:
+        return {}
+    behind: dict[tuple, list[tuple[int, int]]] = {}
+    for (name, shard), number in numbered_shards(plan).items():
+        place = next(place for place, table in enumerate(plan.tables) if table.table == name)
+        is_history = place >= config.tables - config.history_tables
+        if plan.tables[place].scheme != "data-parallel":
+            cache = (shard.rank, is_history, plan.tables[place].scheme, shard.dim)
+            behind.setdefault(cache, []).append((number, shard.rows))
+    caches = [
+        {
+            "rank": rank, "tables": [number for number, _ in held],
+            "rows": cache_slots(sum(rows for _, rows in held), config.cache_share),
+        }
+        for (rank, *_), held in sorted(behind.items())
+    ]  # fmt: skip
+    return {"cache": {"policy": config.cache_policy, "ways": WAYS, "backing": config.backing, "caches": caches}}
 
 
 def model_flops(config: Config, training: bool) -> float:

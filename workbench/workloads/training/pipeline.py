@@ -2,6 +2,7 @@
 
     step i:   lengths of batch i + 2 start,   indices of batch i + 1 start,   lookups of batch i have arrived
 
+Before a cache of rows one batch more is received, so that its rows are fetched while the one before it trains.
 Each all-to-all has one step's compute to hide behind (Neo section 5.2, and the pipelines of TorchRec). Preparing a
 batch and copying it to the device is `Prefetch`'s, before that.
 """
@@ -35,3 +36,14 @@ def redistribute(batches: Iterable[Inputs], tables: ModelTables, recorder: Recor
         travelling[-1].send_indices()
     while travelling:
         yield travelling.popleft().finish()
+
+
+def announced(batches: Iterator[Received], tables: ModelTables) -> Iterator[Received]:
+    """The same batches; `tables` hears of each before it gets the one ahead of it."""
+    current = next(batches, None)
+    while current is not None:
+        following = next(batches, None)
+        if following is not None:
+            tables.announce(following)
+        yield current
+        current = following

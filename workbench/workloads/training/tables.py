@@ -3,6 +3,7 @@
 Histories have more bags a sample, so they are a second set of sharded tables, with lookups and exchanges of their own.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from workbench.embeddings.jagged import check_ids
 from workbench.embeddings.link import WireBytes
 from workbench.embeddings.plan import Plan
 from workbench.embeddings.sharded import EmbeddingOptions, Routed, ShardedEmbeddings
+from workbench.embeddings.tiers import CacheConfig
 from workbench.trace.recorder import Recorder
 from workbench.workloads.training.config import Config
 from workbench.workloads.training.history import split_histories
@@ -53,14 +55,16 @@ class Travelling:
 
 class ModelTables:
     """`pooled` and `histories` (none: the model has none), both under `plan`; `order` is that of the columns that the
-    model gets. Collective: all ranks construct it."""
+    model gets. Files of rows go into `folder`. Collective: all ranks construct it."""
 
-    def __init__(self, config: Config, plan: Plan, rank: int, device: torch.device, recorder: Recorder) -> None:
+    def __init__(
+        self, config: Config, plan: Plan, rank: int, device: torch.device, recorder: Recorder, folder: Path
+    ) -> None:
         self.config, self.plan, self.device = config, plan, device
         self.wire_bytes = WireBytes()
         options = EmbeddingOptions(
             config.kernel, config.embedding_learning_rate, config.seed, config.forward_wire, config.backward_wire,
-            config.fixed_order,
+            config.fixed_order, cache_config(config, folder),
         )  # fmt: skip
         count = config.tables - config.history_tables
         configs = config.table_configs
@@ -92,6 +96,11 @@ class ModelTables:
         arriving = [tables.send(routed) for tables, routed in zip(self.sets, inputs.routed, strict=True)]
         return Travelling(inputs, arriving)
 
+    def announce(self, received: Received) -> None:
+        """This batch follows the one that comes next: caches fetch its rows while that one trains."""
+        for tables, lookups in zip(self.sets, received.lookups, strict=True):
+            tables.announce(lookups)
+
     def present(self, inputs: Inputs) -> Tensor:
         """Which places of histories hold an id: bool [B, histories in `order`, history_length]."""
         lengths = inputs.routed[1].lengths_of_tables[self.histories.order]
@@ -105,3 +114,10 @@ class ModelTables:
         """After the backward pass: update the tables that do not update themselves in it."""
         for tables in self.sets:
             tables.update()
+
+
+def cache_config(config: Config, folder: Path) -> CacheConfig | None:
+    """The cache before each rank's tables, none where all rows are in the device's memory."""
+    if config.cache_share is None:
+        return None
+    return CacheConfig(config.cache_share, config.cache_policy, config.backing, folder, config.host_cache_share)

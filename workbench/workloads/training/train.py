@@ -35,14 +35,15 @@ from workbench.workloads.training.accesses import AccessLog
 from workbench.workloads.training.config import Config
 from workbench.workloads.training.gradients import SummedGradients
 from workbench.workloads.training.model import DLRM
-from workbench.workloads.training.pipeline import STEPS_AHEAD, redistribute
+from workbench.workloads.training.pipeline import STEPS_AHEAD, announced, redistribute
 from workbench.workloads.training.quality import LossSums, teacher_sums
 from workbench.workloads.training.tables import Inputs, ModelTables, Received
 
 
-def run(config: Config, recorder: Recorder, profiler: StepProfiler) -> dict:
-    """One rank's training, then the held-out evaluation; returns results: loss and quality over all ranks."""
-    trainer = Trainer(config, recorder)
+def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) -> dict:
+    """One rank's training, then the held-out evaluation; returns results: loss and quality over all ranks. `path` is
+    the run directory."""
+    trainer = Trainer(config, recorder, path)
     process = ProcessMetrics(recorder)
     running = LossSums()
     step_seconds = []
@@ -79,15 +80,15 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler) -> dict:
 
 
 class Trainer:
-    """One rank's data, model and optimizer."""
+    """One rank's data, model and optimizer; what it keeps in files goes into `folder`."""
 
-    def __init__(self, config: Config, recorder: Recorder) -> None:
+    def __init__(self, config: Config, recorder: Recorder, folder: Path) -> None:
         self.config, self.recorder = config, recorder
         distributed = dist.is_initialized()
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         cuda = config.device == "cuda"
         self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-        self.tables = ModelTables(config, config.plan_for(self.ranks), self.rank, self.device, recorder)
+        self.tables = ModelTables(config, config.plan_for(self.ranks), self.rank, self.device, recorder, folder)
         self.accesses = AccessLog(recorder, self.tables, config.accesses_limit_bytes)
         self.source = make_source(config)
         self.model = DLRM(config, self.tables, self.device, recorder)
@@ -111,7 +112,8 @@ class Trainer:
 
     def redistribute(self, prepared: Iterable[Inputs]) -> Iterator[Received]:
         """Batches with the lookups that come to this rank's shards."""
-        return redistribute(prepared, self.tables, self.recorder, STEPS_AHEAD if self.config.pipeline else 0)
+        received = redistribute(prepared, self.tables, self.recorder, STEPS_AHEAD if self.config.pipeline else 0)
+        return received if self.config.cache_share is None else announced(received, self.tables)
 
     def step(self, batches: Iterator[Received]) -> LossSums:
         """One step; the sums are over all ranks."""
