@@ -275,17 +275,11 @@ def test_all_ranks_of_dlrm(real_data):
     result = communication(run, by="call")
     uneven = result.table[result.table["bytes_source"] == "execution trace"]
     assert len(uneven) == 8 and uneven["match"].nunique() == 1
-    sent = {rank: run.splits.set_index("event_id")["sent_bytes"][row] for rank, row in rows_of(run, uneven).items()}
-    arriving = [sum(sent[other][rank] for other in sent if other != rank) for rank in sent]
-    leaving = [sent[rank].sum() - sent[rank][rank] for rank in sent]
+    kernels = run.events[(run.events["bytes_source"] == "execution trace") & (run.events["device"] != "cpu")]
+    sent = run.splits.set_index("event_id")["sent_bytes"][kernels["event_id"]].set_axis(kernels["rank"])
+    arriving = [sum(sent[other][rank] for other in sent.index if other != rank) for rank in sent.index]
+    leaving = [sent[rank].sum() - sent[rank][rank] for rank in sent.index]
     assert set(uneven["bytes"]) == {max(arriving + leaving)}
     assert not any("splits of" in note for note in result.notes)
     matrix = communication(run, by="matrix").table
     assert len(matrix) == 64 and set(matrix["calls"]) == {5}
-
-
-def rows_of(run, calls):
-    """Event by rank of these calls, which start together."""
-    chosen = run.events[run.events["start_ns"].isin(calls["start_ns"]) & (run.events["device"] != "cpu")]
-    chosen = chosen[chosen["bytes_source"] == "execution trace"]
-    return dict(zip(chosen["rank"].tolist(), chosen["event_id"].tolist(), strict=True))
