@@ -115,6 +115,19 @@ def test_spans_of_a_request_are_one_tree_over_all_processes(tiny, tmp_path):
     assert set(events["main"].loc[events["main"]["name"] == "rpc", "phase"]) == {"user", "item"}
 
 
+def test_a_request_that_is_not_sampled_leaves_no_span(tiny, tmp_path):
+    model, exported = tiny
+    requests = some_requests(model.config, 4)
+
+    async def every_other(deployment):
+        return [await deployment.client.rank(n, r, 5.0, sampled=n % 2 == 0) for n, r in enumerate(requests)]
+
+    answers = deployed(exported, plan_for(model.config, "load_balanced", 2), every_other, record=tmp_path)
+    assert [answer.status for answer in answers] == ["OK"] * 4
+    for process in ("client", "main", "shard-0", "shard-1"):
+        assert set(events_of(tmp_path, process)["step"]) == {0, 2}
+
+
 def test_network_time_is_never_below_zero_and_bytes_agree(tiny, tmp_path):
     model, exported = tiny
     plan = plan_for(model.config, "capacity_balanced", 2)

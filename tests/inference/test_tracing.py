@@ -18,8 +18,9 @@ def spin(cpu_ns: int) -> None:
         pass
 
 
-def test_context_crosses_a_call():
-    context = TraceContext("a" * 32, "b" * 16, 7)
+@pytest.mark.parametrize("sampled", [True, False])
+def test_context_crosses_a_call(sampled):
+    context = TraceContext("a" * 32, "b" * 16, 7, sampled)
     assert TraceContext.received(context.metadata) == context
 
 

@@ -35,13 +35,21 @@ class RankClient:
         self._lane_names = LaneNames()
 
     async def rank(
-        self, number: int, request: Request, deadline_s: float, intended_ns: int | None = None, tags: str = ""
+        self,
+        number: int,
+        request: Request,
+        deadline_s: float,
+        intended_ns: int | None = None,
+        tags: str = "",
+        sampled: bool = True,
     ) -> Answer:
         """Send request `number` now. It was to be sent at `intended_ns` (`time.monotonic_ns`; None: now): latency
-        counts from there, since a caller who is late for lack of answers would otherwise hide the queue."""
+        counts from there, since a caller who is late for lack of answers would otherwise hide the queue.
+
+        One that is not `sampled` leaves no span anywhere."""
         start_ns = time.monotonic_ns() if intended_ns is None else intended_ns
         with self._lane_names.taken() as name:
-            lane = Lane(self._recorder, name, TraceContext.new(number))
+            lane = Lane(self._recorder, name, TraceContext.new(number, sampled))
             answer = await lane.run(self._answer(request, deadline_s, start_ns, tags, lane))
         self._recorder.step = number
         self._recorder.metric("latency_ns", answer.latency_ns)

@@ -24,25 +24,28 @@ from typing import Any, NamedTuple
 
 from workbench.trace.recorder import Recorder
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _VENDOR = "recsys-workbench="
 _STEP = re.compile(_VENDOR + r"(\d{1,15})")
 # Servers are forked from one process: each must draw span ids of its own.
 _span_ids = random.Random()
 os.register_at_fork(after_in_child=_span_ids.seed)
+_OFF = Recorder(None)
 
 
 class TraceContext(NamedTuple):
-    """Where a span hangs: its trace, the span that causes it ("" at the root), and the number of the request."""
+    """Where a span hangs: its trace, the span that causes it ("" at the root), and the number of the request; nobody
+    records a request that is not sampled."""
 
     trace: str
     parent: str
     step: int
+    sampled: bool = True
 
     @classmethod
-    def new(cls, step: int = -1) -> "TraceContext":
-        """The root of a new trace."""
-        return cls(secrets.token_hex(16), "", step)
+    def new(cls, step: int = -1, sampled: bool = True) -> "TraceContext":
+        """The root of a new trace. One that is not sampled has no span, but its calls must name one."""
+        return cls(secrets.token_hex(16), "" if sampled else secrets.token_hex(8), step, sampled)
 
     @classmethod
     def received(cls, metadata: Iterable[tuple[str, str]]) -> "TraceContext":
@@ -52,20 +55,20 @@ class TraceContext(NamedTuple):
         step = _STEP.search(str(found.get("tracestate", "")))
         if parent is None:
             return cls.new()
-        return cls(parent[1], parent[2], int(step[1]) if step else -1)
+        return cls(parent[1], parent[2], int(step[1]) if step else -1, bool(int(parent[3], 16) & 1))
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """For a call that this context's parent makes."""
         step = (("tracestate", f"{_VENDOR}{self.step}"),) if self.step >= 0 else ()
-        return (("traceparent", f"00-{self.trace}-{self.parent}-01"), *step)
+        return (("traceparent", f"00-{self.trace}-{self.parent}-{self.sampled:02x}"), *step)
 
 
 class Lane:
     """One strand of a request's work: one task, and the threads that it waits for."""
 
     def __init__(self, recorder: Recorder, name: str, context: TraceContext) -> None:
-        self.recorder, self.name, self.context = recorder, name, context
+        self.recorder, self.name, self.context = recorder if context.sampled else _OFF, name, context
         self._open: _Span | None = None
         self._phase = ""
         self._thread = threading.get_ident()  # of the event loop
