@@ -45,9 +45,9 @@ DRAWS = 2_000
 PLENTY_BYTES = 1 << 50
 
 
-def body(config, recorder, profiler) -> dict:
+def body(config, recorder, profiler, path) -> dict:
     """Train; returns the seconds of every step and what was recorded in it: an arm, or profiler."""
-    trainer, process = Trainer(config, recorder), ProcessMetrics(recorder)
+    trainer, process = Trainer(config, recorder, path), ProcessMetrics(recorder)
     limit_bytes, draw = trainer.accesses.left_bytes, random.Random(0)
     arms, seconds, bytes_a_step = [], [], 0
     with Prefetch(trainer.inputs()) as inputs, profiler:

@@ -1,5 +1,7 @@
 """Wrong settings stop a run before anything is written, in one line that says what would be right."""
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.errors import InputError
@@ -45,6 +47,15 @@ def test_wrong_settings(tmp_path, settings, message):
     with pytest.raises(InputError, match=message):
         start("training", "tiny", settings, tmp_path / "traces", False, False)
     assert not (tmp_path / "traces").exists()
+
+
+def test_planned_sharding_is_a_plan_that_the_optimizer_can_update():
+    config = replace(PRESETS["tiny"](), sharding="planned", ranks=4)
+    plan = config.plan_for(4)
+    plan.check(config.table_configs, 4)
+    assert plan == config.plan_for(4)
+    low = replace(config, row_dtype="bf16").plan_for(4)
+    assert {table.scheme for table in low.tables} <= {"table-wise", "row-wise"}
 
 
 def test_unknown_names(tmp_path):

@@ -1,5 +1,6 @@
 """DLRM training: sharded embedding tables, replicated MLPs, synchronous steps over ranks."""
 
+import importlib.util
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ def start(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: boo
     config = replace(config, ranks=launch.world_size(config.ranks))
     config = replace(config, threads_per_rank=config.threads_per_rank or launch.share_of_cores(config.ranks))
     _check_data(config)
+    if config.engine == "torchrec" and importlib.util.find_spec("torchrec") is None:
+        raise InputError("setting engine=torchrec: torchrec is not installed (on CPUs: pip install --no-deps torchrec)")
     if config.device == "cuda":
         launch.check_gpus(config.ranks)
     job = launch.Job(train.run, config, "trainer", ceilings, py_spy)

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from workbench.costs.sharding import StepShape
 from workbench.data.criteo import CATEGORIES, DENSE
-from workbench.embeddings.plan import Plan
+from workbench.embeddings.plan import SCHEMES, Plan
 from workbench.embeddings.sharding import uniform_plan
 from workbench.embeddings.tables import OptimizerName, RowDtype, TableConfig, log_spaced, synthetic_tables
 from workbench.errors import InputError
@@ -20,10 +21,12 @@ class Config:
     device: Literal["cpu", "cuda"] = "cpu"
     threads_per_rank: int | None = None  # none: the usable cores, shared equally by this machine's ranks
     kernel: Literal["auto", "fbgemm", "torch"] = "auto"
-    # Sharding: one scheme for all tables ("mixed": one after the other), or the plan in the JSON file `plan`.
-    sharding: Literal["table-wise", "row-wise", "column-wise", "table-row-wise", "data-parallel", "mixed"] = (
-        "table-wise"
-    )
+    engine: Literal["workbench", "torchrec"] = "workbench"  # torchrec: its DistributedModelParallel, where installed
+    # Sharding: one scheme for all tables ("mixed": one after the other), a scheme for each by the planner ("planned",
+    # every byte counted the same, so that no measurement decides), or the plan in the JSON file `plan`.
+    sharding: Literal[
+        "table-wise", "row-wise", "column-wise", "table-row-wise", "data-parallel", "mixed", "planned"
+    ] = "table-wise"
     host_ranks: int | None = None  # ranks that table-row-wise takes for one host; none: this run's ranks
     plan: str | None = None
     forward_wire: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"  # what pooled rows travel as
@@ -89,6 +92,8 @@ class Config:
         if self.host_ranks is not None and (self.host_ranks < 1 or self.ranks % self.host_ranks):
             raise InputError(f"setting host_ranks={self.host_ranks}: ranks={self.ranks} must be a multiple of it")
         self._check_model()
+        if self.engine == "torchrec":
+            self._check_torchrec()
         if len(self.rows) != 2 or not 1 <= self.rows[0] <= self.rows[1]:
             raise InputError(f"setting rows={self.rows}: give the smallest and the largest table, such as 1000,100000")
         if self.session_samples < 1:
@@ -121,6 +126,20 @@ class Config:
                 "with history_length of 1 or more"
             )
 
+    def _check_torchrec(self) -> None:
+        """InputError for what TorchRec's engine does not share with ours."""
+        if self.ranks < 2:
+            raise InputError("setting engine=torchrec shards over ranks: set ranks=2 or more")
+        if self.sharding not in ("table-wise", "row-wise", "column-wise"):
+            raise InputError(f"setting engine=torchrec takes table-wise, row-wise and column-wise, not {self.sharding}")
+        if self.optimizer == "adam":
+            raise InputError("setting engine=torchrec has no optimizer=adam")
+        ours = {"kernel": "auto", "row_dtype": "fp32", "forward_wire": "fp32", "backward_wire": "fp32",
+                "fixed_order": False, "interaction": "dot", "history_tables": 0}  # fmt: skip
+        for name, value in ours.items():
+            if getattr(self, name) != value:
+                raise InputError(f"setting {name}={getattr(self, name)} is not for engine=torchrec: leave it {value}")
+
     @property
     def table_configs(self) -> tuple[TableConfig, ...]:
         """The tables, in the order of the batch's features."""
@@ -146,6 +165,8 @@ class Config:
 
     def plan_for(self, ranks: int) -> Plan:
         """Where the tables lie; InputError where `plan` is no plan of these tables for these ranks."""
+        if self.plan is None and self.sharding == "planned":
+            return self._planned(ranks)
         if self.plan is None:
             return uniform_plan(self.table_configs, ranks, self.sharding, self.host_ranks)
         try:
@@ -154,6 +175,15 @@ class Config:
             raise InputError(f"setting plan={self.plan}: cannot read it: {error.strerror}") from None
         plan.check(self.table_configs, ranks)
         return plan
+
+    def _planned(self, ranks: int) -> Plan:
+        # Imported here: listing presets needs no solver.
+        from workbench.embeddings.planner import plan_tables
+
+        step = StepShape(ranks, self.global_batch_size // ranks, self.host_ranks or ranks)
+        deferrable = (self.optimizer, self.row_dtype) == ("rowwise_adagrad", "fp32")
+        schemes = SCHEMES if deferrable else ("table-wise", "row-wise", "table-row-wise")
+        return plan_tables(self.table_configs, step, schemes=schemes).plan
 
     @property
     def bottom_sizes(self) -> tuple[int, ...]:

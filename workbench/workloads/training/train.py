@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -39,11 +40,14 @@ from workbench.workloads.training.pipeline import STEPS_AHEAD, announced, redist
 from workbench.workloads.training.quality import LossSums, teacher_sums
 from workbench.workloads.training.tables import Inputs, ModelTables, Received
 
+if TYPE_CHECKING:
+    from workbench.workloads.training.torchrec_engine import TorchrecTrainer
+
 
 def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) -> dict:
     """One rank's training, then the held-out evaluation; returns results: loss and quality over all ranks. `path` is
     the run directory."""
-    trainer = Trainer(config, recorder, path)
+    trainer = make_trainer(config, recorder, path)
     process = ProcessMetrics(recorder)
     running = LossSums()
     step_seconds = []
@@ -167,6 +171,16 @@ class Trainer:
         if self.ranks > 1:
             dist.all_reduce(total)
         return LossSums(*total.tolist())
+
+
+def make_trainer(config: Config, recorder: Recorder, path: Path) -> "Trainer | TorchrecTrainer":
+    """The engine's trainer. `path` is the run directory."""
+    if config.engine == "workbench":
+        return Trainer(config, recorder, path)
+    # Imported here: TorchRec need not be installed.
+    from workbench.workloads.training.torchrec_engine import TorchrecTrainer
+
+    return TorchrecTrainer(config, recorder)
 
 
 def make_optimizer(config: Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
