@@ -50,7 +50,8 @@ def body(config, recorder, profiler, path) -> dict:
     trainer, process = Trainer(config, recorder, path), ProcessMetrics(recorder)
     limit_bytes, draw = trainer.accesses.left_bytes, random.Random(0)
     arms, seconds, bytes_a_step = [], [], 0
-    with Prefetch(trainer.inputs()) as inputs, profiler:
+    with Prefetch(trainer.inputs()) as prepared, profiler:
+        inputs = trainer.redistribute(prepared)
         while len(arms) < config.steps:
             profiled = [profiler.action(len(arms) + at) != ProfilerAction.NONE for at in range(BLOCK)]
             rest = iter(draw.sample(ARMS, len(ARMS)))
