@@ -12,9 +12,29 @@ from workbench.studies.core.result import StudyResult
 def neo(scale: str, seeds: int, progress: Progress) -> StudyResult:
     """Run all parts at `scale`: tiny takes seconds, small some minutes on two cores."""
     # Imported here: who lists studies needs no torch.
-    from workbench.studies.neo_parts import capacity
+    from workbench.studies.neo_parts import (
+        balance,
+        cache,
+        capacity,
+        exactness,
+        fusion,
+        models,
+        quality,
+        ranks,
+        traffic,
+        waterfall,
+    )
 
     parts = {
+        "models": models.run,
+        "traffic": traffic.run,
+        "balance": balance.run,
         "capacity": capacity.run,
+        "fusion": fusion.run,
+        "cache": cache.run,
+        "exactness": exactness.run,
+        "quality": quality.run,
+        "ranks": ranks.run,
+        "waterfall": waterfall.run,
     }
     return run_parts("neo", __doc__.split("\n")[0], parts, scale, seeds, progress)

@@ -61,8 +61,7 @@ def _add(fig: "Figure", curve: Curve, points: list[dict], name: str, **look: Any
     x, y = ([point[axis] for point in points] for axis in (curve.x, curve.y))
     if "low" in points[0]:
         low, high = ([point[end] for point in points] for end in ("low", "high"))
-        above = [end - value for end, value in zip(high, y, strict=True)]
-        below = [value - end for end, value in zip(low, y, strict=True)]
+        above, below = ([_distance(*pair) for pair in zip(ends, y, strict=True)] for ends in (high, low))
         look["error_y"] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
     if curve.style == "bar":
         fig.add_bar(x=[theme.label(value) for value in x], y=y, name=name, **look)
@@ -72,3 +71,8 @@ def _add(fig: "Figure", curve: Curve, points: list[dict], name: str, **look: Any
         mode += "+text"
         look |= {"text": [theme.label(point.get("label", "")) for point in points], "textposition": "top center"}
     fig.add_scatter(x=x, y=y, name=name, mode=mode, **look)
+
+
+def _distance(end: float | None, value: float) -> float | None:
+    """How far an error bar reaches; one sample has none (NaN, which JSON keeps as null)."""
+    return None if end is None else abs(end - value)

@@ -52,6 +52,12 @@ def row(quantity: Quantity, samples: Sequence[float], source: str) -> dict:
     }  # fmt: skip
 
 
+def missing(quantity: Quantity, source: str, why: str) -> dict:
+    """The row of a `quantity` that could not be had: `why`."""
+    empty = row(quantity, [math.nan], source)
+    return empty | {"verdict": f"{NOT_TESTABLE}: {why}"}
+
+
 def _interval(samples: np.ndarray, source: str) -> tuple[float, float, float]:
     """Mean and its interval; NaN where there is none."""
     mean = float(samples.mean())
