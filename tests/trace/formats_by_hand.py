@@ -96,7 +96,7 @@ def speedscope():
 
 def snapshot():
     """A block in use, and how it came to be."""
-    frames = [{"filename": "/home/me/model.py", "line": 35, "name": "forward"}]
+    frames = [{"filename": "/src/model.py", "line": 35, "name": "forward"}]
     block = {"address": 1100, "size": 300, "state": "active_allocated", "frames": frames}
     alloc = {"action": "alloc", "addr": 1100, "size": 300, "time_us": 20, "frames": frames}
     segment = {"device": 0, "address": 1000, "total_size": 400, "blocks": [block]}

@@ -64,12 +64,13 @@ class Arriving:
         if self.link.ranks == 1:
             return
         self.link.wait(self.transfer, "lengths_exchange", "input")
-        self.received_lengths = self.received_lengths.view(-1, self.bags)
-        counts = self.lengths.sum(1).tolist()
-        sends = [sum(part) for part in _split(counts, self.exchange.sizes)]
-        received = self.received_lengths.sum(1).view(self.link.ranks, -1).sum(1).tolist()
-        self._count(counts)
-        self.received_indices, self.transfer = self.link.all_to_all("input", self.indices, received, sends)
+        with self.link.recorder.span("send_indices", kind="runtime", phase="input"):
+            self.received_lengths = self.received_lengths.view(-1, self.bags)
+            counts = self.lengths.sum(1).tolist()
+            sends = [sum(part) for part in _split(counts, self.exchange.sizes)]
+            received = self.received_lengths.sum(1).view(self.link.ranks, -1).sum(1).tolist()
+            self._count(counts)
+            self.received_indices, self.transfer = self.link.all_to_all("input", self.indices, received, sends)
 
     def _count(self, counts: list[int]) -> None:
         """Bytes of lengths and indices that leave this rank, by the scheme that they go to."""
