@@ -8,6 +8,7 @@ import workbench as wb
 from workbench.costs.sharding import StepShape
 from workbench.embeddings.planner import plan_tables
 from workbench.embeddings.tables import TableShard, synthetic_tables
+from workbench.metrics import define
 
 
 def described(table, plan) -> list[dict]:
@@ -58,3 +59,15 @@ def test_the_golden_run_is_predicted_with_its_own_ceilings(golden_run):
 
 def test_other_traces_have_no_sharding():
     assert "names no embedding tables" in wb.analyze(run_with({}), "sharding").reason
+
+
+def test_bytes_on_the_wire_by_scheme():
+    counted = {"row-wise": {"input": 100.0, "forward": 200.0, "backward": 300.0}, "dense": {"backward": 400.0}}
+    result = wb.analyze(run_with({"results": {"wire_bytes_per_step": counted}}), "sharding", by="scheme")
+    assert list(result.table["scheme"]) == ["row-wise", "dense"] and list(result.table["source"]) == ["measured"] * 2
+    assert list(result.table["sent_bytes"]) == [600, 400] and list(result.table["sent_share"]) == [0.6, 0.4]
+    assert result.summary["sent_bytes"] == 1000
+    for key in [*result.table.columns, *result.summary]:
+        assert define("sharding", key), key
+    assert [bar.name for bar in wb.figure(result).data][:2] == ["lookups", "pooled rows"]
+    assert "one rank" in wb.analyze(run_with({}), "sharding", by="scheme").reason

@@ -56,7 +56,7 @@ def test_summed_gradients_are_the_gradients():
     same.load_state_dict(model.state_dict())
     parameters = list(model.parameters())
     link = Link(0, 1, Recorder(None), WireBytes(), "dense")
-    summed = SummedGradients([parameters[2:], parameters[:2]], link, overlap=True)
+    summed = SummedGradients([(link, parameters[2:]), (link, parameters[:2])], overlap=True)
     for seed in range(2):
         torch.manual_seed(seed)
         x = torch.randn(6, 3)

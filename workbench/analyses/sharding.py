@@ -21,12 +21,19 @@ from workbench.trace.run import Run
 # Fields of the manifest's shards, as ShardWork takes them.
 _WORK = ("rows", "dim", "row_bytes", "state_bytes_per_row", "pooling_factor")
 _WIRE_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.25}  # int8: 8 bytes of scales for every 32 elements
+DIRECTIONS = ("input", "forward", "backward", "update")
 TIMES = ("lookup_ns", "update_ns", "communication_ns", "predicted_ns")
 
 
-def sharding(run: Run, *, by: Literal["rank", "shard"] = "rank") -> Result:
-    """Rows by rank, predicted beside measured, or by shard with the costliest first."""
+def sharding(run: Run, *, by: Literal["rank", "shard", "scheme"] = "rank") -> Result:
+    """Rows by rank, predicted beside measured, or by shard with the costliest first; or the bytes on the wire that were
+    counted, by scheme."""
     manifest = run.manifest
+    if by == "scheme":
+        table = _by_scheme(manifest)
+        if table.empty:
+            return not_applicable("sharding", "no bytes on the wire were counted: the run has one rank, or no end")
+        return Result("sharding", table.assign(source="measured"), {"sent_bytes": float(table["sent_bytes"].sum())})
     if not manifest.get("tables") or not manifest.get("samples_per_step"):
         return not_applicable("sharding", "the run's manifest names no embedding tables, as our training runs do")
     share = RankShare.of(run)
@@ -88,6 +95,18 @@ def _shards(manifest: dict, step: StepShape, rates: Rates) -> pd.DataFrame:
             "communication_ns": cost.communication_ns, "predicted_ns": cost.total_ns,
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _by_scheme(manifest: dict) -> pd.DataFrame:
+    """Bytes that all ranks have sent to each other in a step, as they counted them, by scheme."""
+    counted = manifest.get("results", {}).get("wire_bytes_per_step", {})
+    rows = [
+        {"scheme": scheme, **{f"{direction}_bytes": sent.get(direction, 0.0) for direction in DIRECTIONS}}
+        for scheme, sent in counted.items()
+    ]
+    table = pd.DataFrame(rows, columns=["scheme", *(f"{direction}_bytes" for direction in DIRECTIONS)])
+    table["sent_bytes"] = table.drop(columns="scheme").sum(axis=1)
+    return table.assign(sent_share=table["sent_bytes"] / table["sent_bytes"].sum())
 
 
 def _measured_ns(run: Run) -> pd.Series:

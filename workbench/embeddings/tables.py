@@ -73,9 +73,10 @@ class TableShard(TableConfig):
 
 
 def synthetic_tables(
-    count: int, rows: tuple[int, int], dims: Sequence[int], pooling_factor: float, seed: int
+    count: int, rows: tuple[int, int], dims: int | Sequence[int], pooling_factor: float, seed: int
 ) -> tuple[TableConfig, ...]:
-    """`count` tables of widths `dims`: rows log-uniform over `rows`, pooling lognormal with mean `pooling_factor`."""
+    """`count` tables, of width or widths `dims`: rows log-uniform over `rows`, pooling lognormal with that mean."""
+    dims = [dims] * count if isinstance(dims, int) else dims
     random = np.random.default_rng(seed)
     table_rows = np.exp(random.uniform(np.log(rows[0]), np.log(rows[1]), count)).round()
     pooling = random.lognormal(0.0, POOLING_SIGMA, count)

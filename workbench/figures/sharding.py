@@ -1,5 +1,7 @@
-"""Stacked bars: what each rank, or each of the costliest shards, was predicted to cost; what was measured as a mark."""
+"""Stacked bars: what each rank, or each of the costliest shards, was predicted to cost, what was measured as a mark;
+or the bytes on the wire of every scheme."""
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.analyses.core.result import Result
@@ -10,10 +12,19 @@ _PARTS = {
     "update_ns": ("update", theme.GREEN),
     "communication_ns": ("communication", theme.VERMILLION),
 }
+_SENT = {
+    "input_bytes": ("lookups", theme.GREY),
+    "forward_bytes": ("pooled rows", theme.BLUE),
+    "backward_bytes": ("gradients", theme.VERMILLION),
+    "update_bytes": ("sums of squares of columns", theme.GREEN),
+}
+_MIB = 2**20
 
 
 def sharding(result: Result) -> go.Figure:
-    """Draw the table of `analyses.sharding`, by rank or by shard."""
+    """Draw the table of `analyses.sharding`, whichever rows it has."""
+    if "sent_bytes" in result.table:
+        return _sent(result.table)
     table, subtitle = theme.first_rows(result.table)
     by_shard = "scheme" in table
     rows = list(range(len(table)))
@@ -39,3 +50,15 @@ def sharding(result: Result) -> go.Figure:
     fig.update_layout(title={"text": "What sharding puts on each rank", "subtitle": {"text": subtitle}})
     fig.update_xaxes(title=f"predicted cost of a step [{unit}]", rangemode="tozero")
     return theme.name_rows(fig, names)
+
+
+def _sent(table: pd.DataFrame) -> go.Figure:
+    fig = go.Figure()
+    for column, (name, colour) in _SENT.items():
+        fig.add_bar(
+            name=name, orientation="h", x=table[column] / _MIB, y=list(range(len(table))), marker_color=colour,
+            hovertemplate=f"{name}: %{{x:.4g}} MiB<extra></extra>",
+        )  # fmt: skip
+    fig.update_layout(title={"text": "What ranks send to each other in a step, by scheme"})
+    fig.update_xaxes(title="bytes to other ranks, sum over ranks [MiB]", rangemode="tozero")
+    return theme.name_rows(fig, table["scheme"])

@@ -13,12 +13,11 @@ class SummedGradients:
 
     The backward pass reaches the top MLP first and the bottom MLP last, so `buckets` come in that order: the sum over
     ranks of a bucket starts when its last gradient is there, and hides behind what follows. With `overlap=False` all
-    sums are started after the backward pass.
+    sums are started after the backward pass. Each bucket's link says under which scheme its bytes are counted.
     """
 
-    def __init__(self, buckets: Sequence[Sequence[nn.Parameter]], link: Link, overlap: bool) -> None:
-        self.link = link
-        self.buckets = [_Bucket(parameters, link, overlap) for parameters in buckets]
+    def __init__(self, buckets: Sequence[tuple[Link, Sequence[nn.Parameter]]], overlap: bool) -> None:
+        self.buckets = [_Bucket(parameters, link, overlap) for link, parameters in buckets]
 
     def start(self, log_loss: Tensor, labels: Tensor) -> None:
         """Before the backward pass: forget the last step's; the two scalars are summed over ranks too."""

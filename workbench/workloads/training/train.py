@@ -96,16 +96,21 @@ class Trainer:
         self.accesses = AccessLog(recorder, self.tables, config.accesses_limit_bytes)
         self.source = make_source(config)
         self.model = DLRM(config, self.tables, self.device, recorder)
-        link = Link(self.rank, self.ranks, recorder, self.tables.wire_bytes, "dense")
-        self.gradients = SummedGradients(self._buckets(), link, overlap=config.pipeline)
+        self.gradients = SummedGradients(self._buckets(), overlap=config.pipeline)
         self.optimizer = make_optimizer(config, self.model.dense_parameters())
 
-    def _buckets(self) -> list[list[nn.Parameter]]:
+    def _buckets(self) -> list[tuple[Link, list[nn.Parameter]]]:
         """Replicated parameters in the order in which the backward pass has their gradients complete."""
         buckets = [
-            list(self.model.top.parameters()), self.tables.dense_parameters(), list(self.model.bottom.parameters())
-        ]  # fmt: skip
-        return [bucket for bucket in buckets if bucket]
+            ("dense", list(self.model.top.parameters())),
+            ("data-parallel", self.tables.dense_parameters()),
+            ("dense", list(self.model.bottom.parameters())),
+        ]
+        return [
+            (Link(self.rank, self.ranks, self.recorder, self.tables.wire_bytes, scheme), parameters)
+            for scheme, parameters in buckets
+            if parameters
+        ]
 
     def inputs(self) -> Iterator[Inputs]:
         """This rank's part of every training batch, ready to use."""
