@@ -62,10 +62,12 @@ class Criteo:
     batch_size: int
     seed: int
 
-    def batches(self, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-        """This rank's slice of every batch, epoch after epoch without end; a batch may span two epochs."""
+    def batches(self, rank: int = 0, ranks: int = 1, first: int = 0) -> Iterator[Batch]:
+        """This rank's slice of every batch from number `first` on, epoch after epoch without end; a batch may span two
+        epochs. The file is read from its start."""
         epochs = chain.from_iterable(self._blocks(held_out=False) for _ in repeat(None))
-        return (_rank_slice(rows, rank, ranks).batch() for rows in _regroup(epochs, self.batch_size))
+        groups = islice(_regroup(epochs, self.batch_size), first, None)
+        return (_rank_slice(rows, rank, ranks).batch() for rows in groups)
 
     def held_out(self, rank: int, ranks: int, batches: int) -> Iterator[Batch]:
         """This rank's slices of the first `batches` batches of held-out rows; the last may be smaller."""

@@ -24,9 +24,9 @@ class LogUniform:
     batch_size: int
     seed: int
 
-    def batches(self, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-        """This rank's slice of step 0, 1, 2, ... without end; each rank draws its own."""
-        return (self._batch(_TRAIN, step, rank, ranks) for step in count())
+    def batches(self, rank: int = 0, ranks: int = 1, first: int = 0) -> Iterator[Batch]:
+        """This rank's slice of step `first`, `first` + 1, ... without end; each rank draws its own."""
+        return (self._batch(_TRAIN, step, rank, ranks) for step in count(first))
 
     def held_out(self, rank: int, ranks: int, batches: int) -> Iterator[Batch]:
         """This rank's slices of `batches` batches that training never sees."""

@@ -38,9 +38,9 @@ class Sessions:
     session_samples: float
     seed: int
 
-    def batches(self, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-        """This rank's slice of step 0, 1, 2, ... without end."""
-        return (self._batch(_TRAIN, step, rank, ranks) for step in count())
+    def batches(self, rank: int = 0, ranks: int = 1, first: int = 0) -> Iterator[Batch]:
+        """This rank's slice of step `first`, `first` + 1, ... without end."""
+        return (self._batch(_TRAIN, step, rank, ranks) for step in count(first))
 
     def held_out(self, rank: int, ranks: int, batches: int) -> Iterator[Batch]:
         """This rank's slices of `batches` batches that training never sees."""

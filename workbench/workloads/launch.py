@@ -10,6 +10,7 @@ import importlib
 import math
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
@@ -174,7 +176,9 @@ def _join(job: Job, create: Callable[..., RunDirectory]) -> Path:
     if os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how torchrun stops ranks: let them close their files
+    # torchrun's store outlives the ranks that it restarts, and with it the addresses of those that died.
     store, _, _ = next(rendezvous("env://"))
+    store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     directory, created = common_directory(store, rank, local_rank, create)
     try:
         if job.ceilings and created:
@@ -270,9 +274,25 @@ def _telling(directory: RunDirectory, who: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
-        line = f"{who}: {type(error).__name__}: {reason}"
+        line = _death(directory) or f"{who}: {type(error).__name__}: {reason}"
         _tell(directory, "failed", error=line, traceback=traceback.format_exc())
         raise RankFailed(line) from error
+
+
+def _death(directory: RunDirectory) -> str | None:
+    """Which process of this host has died without a word, if one has: the others then fail of losing it."""
+    processes = read_manifest(directory.path)["processes"]
+    for name, process in processes.items():
+        if process.get("host") == socket.gethostname() and _is_dead(process["pid"]):
+            return f"{name} died: its process is gone, and the others with it"
+    return None
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _tell(directory: RunDirectory, status: str, **fields: str) -> None:

@@ -1,6 +1,7 @@
 """DLRM training: sharded embedding tables, replicated MLPs, synchronous steps over ranks."""
 
 import importlib.util
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ def start(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: boo
     _check_data(config)
     if config.engine == "torchrec" and importlib.util.find_spec("torchrec") is None:
         raise InputError("setting engine=torchrec: torchrec is not installed (on CPUs: pip install --no-deps torchrec)")
+    config = _resumed(config)
     if config.device == "cuda":
         launch.check_gpus(config.ranks)
     job = launch.Job(train.run, config, "trainer", ceilings, py_spy)
@@ -39,3 +41,17 @@ def _check_data(config: Config) -> None:
     if config.data is None:
         raise InputError("source=criteo needs a file: give one with --set data=PATH")
     Criteo(Path(config.data), config.table_configs, config.global_batch_size, config.seed).check()
+
+
+def _resumed(config: Config) -> Config:
+    """`config` with the one checkpoint that all ranks resume from, checked before any of them starts."""
+    from workbench.workloads.training.checkpoint import checkpoints_in, newest_checkpoint
+    from workbench.workloads.training.checkpointing import opened
+
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if restarted and config.checkpoints is not None and (found := checkpoints_in(Path(config.checkpoints))):
+        config = replace(config, resume=str(found[-1]))
+    elif config.resume is not None:
+        config = replace(config, resume=str(newest_checkpoint(Path(config.resume))))
+    opened(config)
+    return config

@@ -67,6 +67,11 @@ class Config:
     optimizer: OptimizerName = "rowwise_adagrad"  # of the tables; the MLPs have AdaGrad
     row_dtype: RowDtype = "fp32"  # what tables are stored as; arithmetic and optimizer state are fp32
     seed: int = 0
+    # Checkpoints, every so many steps (0: none), into a folder (none: the run directory's `checkpoints`). `resume` is a
+    # checkpoint, a folder of them or a run directory; when torchrun restarts ranks, they resume from `checkpoints`.
+    checkpoint_every: int = 0
+    checkpoints: str | None = None
+    resume: str | None = None
     # Instruments. `instrument=false` records nothing: only to measure what recording costs.
     instrument: bool = True
     profile_steps: int = 3
@@ -79,7 +84,7 @@ class Config:
             if not getattr(self, name) > 0:
                 raise InputError(f"setting {name}={getattr(self, name)}: must be above 0")
         for name in ("warmup_steps", "evaluation_batches", "profile_steps", "accesses_limit_bytes", "seed",
-                     "prepared_batches", "history_tables"):  # fmt: skip
+                     "prepared_batches", "history_tables", "checkpoint_every"):  # fmt: skip
             if not 0 <= getattr(self, name) < 2**63:
                 raise InputError(f"setting {name}={getattr(self, name)}: must be 0 or more, below 2^63")
         for name in ("bottom_mlp", "top_mlp"):

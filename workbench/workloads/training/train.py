@@ -3,6 +3,7 @@
     workbench run training --preset tiny
     workbench run training --set ranks=1 --set kernel=torch
     workbench run training --preset criteo --set data=day_0.gz --set steps=1000
+    workbench run training --set checkpoint_every=50, and after a failure: --set resume=traces/RUN
     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29400 -m workbench run training --set device=cuda
 
 `run` is what each rank does. Tables lie on ranks, the MLPs are copies on all of them. The loss is the sum over this
@@ -33,6 +34,7 @@ from workbench.workloads.process import ProcessMetrics
 from workbench.workloads.profiling import StepProfiler
 from workbench.workloads.progress import ProgressLine
 from workbench.workloads.training.accesses import AccessLog
+from workbench.workloads.training.checkpointing import opened, restore, save
 from workbench.workloads.training.config import Config
 from workbench.workloads.training.gradients import SummedGradients
 from workbench.workloads.training.model import DLRM
@@ -49,14 +51,16 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) 
     the run directory."""
     trainer = make_trainer(config, recorder, path)
     process = ProcessMetrics(recorder)
-    running = LossSums()
+    checkpoint = opened(config)
+    first, running = (checkpoint.step, restore(trainer, checkpoint)) if checkpoint else (0, LossSums())
+    checkpoints = Path(config.checkpoints) if config.checkpoints else path / "checkpoints"
     step_seconds = []
-    with Prefetch(trainer.inputs()) as prepared, profiler, ProgressLine(quiet=trainer.rank != 0) as progress:
+    with Prefetch(trainer.inputs(first)) as prepared, profiler, ProgressLine(quiet=trainer.rank != 0) as progress:
         inputs = trainer.redistribute(prepared)
-        for step in range(config.steps):
+        for step in range(first, config.steps):
             recorder.step = step
             started = time.perf_counter()
-            with recorder.span("step", tags="warmup" if step < config.warmup_steps else ""):
+            with recorder.span("step", tags="warmup" if step < first + config.warmup_steps else ""):
                 sums = trainer.step(inputs)
             profiler.step()
             step_seconds.append(time.perf_counter() - started)
@@ -69,10 +73,13 @@ def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) 
             recorder.metric("normalized_entropy", running.normalized_entropy)
             recorder.metric("samples_per_s", samples_per_s)
             process.record()
+            if config.checkpoint_every and (step + 1) % config.checkpoint_every == 0:
+                with recorder.span("checkpoint", kind="storage", phase="checkpoint"):
+                    save(trainer, checkpoints, step + 1, running)
             done = f"step {step + 1} of {config.steps}: loss {loss:.4f}, {samples_per_s:,.0f} samples/s"
             progress.update(done, (step + 1) / config.steps)
     recorder.step = -1
-    wire_bytes = trainer.wire_bytes_per_step()
+    wire_bytes = trainer.wire_bytes_per_step(config.steps - first)
     with recorder.span("evaluation", phase="evaluation"):
         held_out = trainer.evaluate()
     for name, value in held_out.items():
@@ -112,12 +119,15 @@ class Trainer:
             if parameters
         ]
 
-    def inputs(self) -> Iterator[Inputs]:
-        """This rank's part of every training batch, ready to use."""
-        prepared = map(self.tables.prepare, self.source.batches(self.rank, self.ranks))
+    def inputs(self, first: int = 0) -> Iterator[Inputs]:
+        """This rank's part of every training batch from step `first` on, ready to use."""
+        steps = self.config.steps - first
         if self.config.prepared_batches:
-            prepared = cycle(list(islice(prepared, self.config.prepared_batches)))
-        return islice(prepared, self.config.steps)  # as many on every rank: each takes part in the others' exchanges
+            prepared = map(self.tables.prepare, self.source.batches(self.rank, self.ranks))
+            again = cycle(list(islice(prepared, self.config.prepared_batches)))
+            return islice(again, first, first + steps)
+        prepared = map(self.tables.prepare, self.source.batches(self.rank, self.ranks, first))
+        return islice(prepared, steps)  # as many on every rank: each takes part in the others' exchanges
 
     def redistribute(self, prepared: Iterable[Inputs]) -> Iterator[Received]:
         """Batches with the lookups that come to this rank's shards."""
@@ -157,8 +167,8 @@ class Trainer:
         names = ("held_out_normalized_entropy", "normalized_entropy_floor")
         return {name: None if math.isnan(value) else value for name, value in zip(names, values, strict=True)}
 
-    def wire_bytes_per_step(self) -> dict[str, dict[str, float]]:
-        """Bytes that ranks have sent to each other, mean over steps, sum over ranks: by scheme and direction."""
+    def wire_bytes_per_step(self, steps: int) -> dict[str, dict[str, float]]:
+        """Bytes that ranks have sent to each other, mean over `steps`, sum over ranks: by scheme and direction."""
         keys = [(scheme, direction) for scheme in (*SCHEMES, "dense") for direction in DIRECTIONS]
         counted = torch.tensor(
             [float(self.tables.wire_bytes[key]) for key in keys], dtype=torch.float64, device=self.device
@@ -168,7 +178,7 @@ class Trainer:
         found: dict[str, dict[str, float]] = {}
         for (scheme, direction), sent_bytes in zip(keys, counted.tolist(), strict=True):
             if sent_bytes:
-                found.setdefault(scheme, {})[direction] = sent_bytes / self.config.steps
+                found.setdefault(scheme, {})[direction] = sent_bytes / steps
         return found
 
     def over_ranks(self, sums: LossSums) -> LossSums:
