@@ -134,6 +134,8 @@ class ShardedEmbeddings(nn.Module):
             columns = ColumnSquares(pieces_of, link, self.device)
         if options.cache and (columns or options.fixed_order):
             raise InputError("cache_share works neither in fixed order nor where tables lie in columns")
+        if options.cache:
+            _check_plain(tables, "cache_share")
         if columns or (tables and options.fixed_order):
             _check_plain(tables, "fixed_order" if options.fixed_order else "column-wise row-wise AdaGrad")
             return DeferredLookup(
@@ -252,7 +254,7 @@ class Embeddings:
 
 
 def _check_plain(tables: Sequence[TableConfig], what: str) -> None:
-    """InputError unless the tables have fp32 rows and row-wise AdaGrad: all that deferred updates know."""
+    """InputError unless the tables have fp32 rows and row-wise AdaGrad: all that deferred updates and caches know."""
     for table in tables:
         if (table.optimizer, table.row_dtype) != ("rowwise_adagrad", "fp32"):
             raise InputError(

@@ -22,8 +22,8 @@ _CHUNK_ROWS = 1 << 14
 # What makes a model and the data that it learns; all other settings may change when training resumes.
 _SETTINGS = (
     "source", "global_batch_size", "session_samples", "prepared_batches", "tables", "rows", "dim", "dims",
-    "pooling_factor", "history_tables", "history_length", "interaction", "dense_features", "bottom_mlp", "top_mlp",
-    "dense_optimizer", "seed",
+    "pooling_factor", "zipf_exponent", "history_tables", "history_length", "interaction", "dense_features",
+    "bottom_mlp", "top_mlp", "dense_optimizer", "optimizer", "seed",
 )  # fmt: skip
 
 
@@ -86,6 +86,8 @@ def _add_table(writer: Writer, held: HeldRows) -> None:
             for start in range(0, shard.rows, _CHUNK_ROWS)
         )
         array = like.cpu().numpy()
+        if array.size == 0:  # SGD keeps no state
+            continue
         writer.add(held.table, what, (shard.rows, *array.shape[1:]), array.dtype, chunks, rows, columns)
 
 

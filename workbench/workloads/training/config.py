@@ -45,6 +45,7 @@ class Config:
     dim: int = 64  # width of the bottom MLP's output, and of tables
     dims: tuple[int, ...] = ()  # smallest and largest width of tables, where they differ
     pooling_factor: float = 8.0  # mean over the tables
+    zipf_exponent: float | None = None  # skew of the ids of all tables of the click log; none: each table its own
     history_tables: int = 0  # so many of the tables, the last ones, are un-pooled histories under attention
     history_length: int = 20  # ids that are kept of a history
     interaction: Literal["dot", "concatenate"] = "dot"
@@ -115,6 +116,12 @@ class Config:
             raise InputError("settings backing=ssd and host_cache_share need a cache: give its size with cache_share")
         if self.host_cache_share is not None and self.backing != "ssd":
             raise InputError("setting host_cache_share: host memory is a cache only before a file: set backing=ssd")
+        keeps = self.checkpoint_every or self.resume is not None
+        if keeps and (self.row_dtype != "fp32" or self.optimizer == "adam"):
+            raise InputError(
+                f"checkpoints hold fp32 rows and no step counts: not row_dtype={self.row_dtype}, "
+                f"optimizer={self.optimizer}"
+            )
         if self.data is not None and self.source != "criteo":
             raise InputError(f"setting data={self.data}: only source=criteo reads a file")
 
@@ -159,6 +166,8 @@ class Config:
             )
         else:
             tables = synthetic_tables(self.tables, self.rows, self.table_dims, self.pooling_factor, self.seed)
+        if self.zipf_exponent is not None:
+            tables = tuple(replace(table, zipf_exponent=self.zipf_exponent) for table in tables)
         return tuple(replace(table, optimizer=self.optimizer, row_dtype=self.row_dtype) for table in tables)
 
     @property
