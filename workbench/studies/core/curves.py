@@ -43,14 +43,18 @@ def draw(curve: Curve) -> "Figure":
         black = {"color": theme.BLACK, "symbol": "diamond-open", "size": 11}
         _add(fig, curve, curve.paper, name="the paper", **({} if curve.style == "bar" else {"marker": black}))
     fig.update_xaxes(title=theme.label(curve.x), type="log" if curve.log_x else None)
-    fig.update_yaxes(title=theme.label(curve.y), type="log" if curve.log_y else None)
+    fig.update_yaxes(title=theme.label(curve.y), type="log" if curve.log_y else None, exponentformat="power")
     if curve.style == "bar":
         fig.update_xaxes(type="category")
-    elif not curve.log_y:
+    elif curve.style == "line":  # few values, each with its own tick
+        fig.update_xaxes(tickvals=sorted({point[curve.x] for point in curve.table}))
+    if curve.log_y:
+        fig.update_yaxes(dtick=1)
+    else:
         fig.update_yaxes(rangemode="tozero")
     title = {"text": theme.label(curve.title, 100), "subtitle": {"text": curve.source}}
-    # Below the plot, a legend of any length leaves the title alone.
-    legend = {"x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"}
+    # Beside the plot, a legend of any length leaves title and labels alone.
+    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
     return theme.finish(fig.update_layout(title=title, legend=legend, height=440, barmode="group"))
 
 

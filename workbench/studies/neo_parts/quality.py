@@ -54,6 +54,11 @@ class Variant:
     forward: torch.dtype = torch.float32
     backward: torch.dtype = torch.float32
 
+    @property
+    def source(self) -> str:
+        """How a difference in quality is known."""
+        return "measured" if self.forward is self.backward is torch.float32 else "simulated"
+
 
 BASELINE = Variant("fp32")
 VARIANTS = (
@@ -92,7 +97,7 @@ def run(scale: str, seeds: Sequence[int], say: Say) -> Part:
         learned.append((1 - baseline) / (1 - floor))
         for variant, entropy in zip(VARIANTS, others, strict=True):
             found[variant.name].append(entropy - baseline)
-    made = {name: row(DIFFERENCES[name], differences, "measured") for name, differences in found.items()}
+    made = {each.name: row(DIFFERENCES[each.name], found[each.name], each.source) for each in VARIANTS}
     points = [
         {"variant": name, "normalized entropy - fp32": each["ours"], "low": each["low"], "high": each["high"]}
         for name, each in made.items()

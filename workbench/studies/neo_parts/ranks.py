@@ -52,9 +52,10 @@ def run(scale: str, seeds: Sequence[int], say: Say) -> Part:
     ]
     rows.append(row(SHARE, _ratios(found, (last, "communication", "exposed"), (last, "step", "exposed")), "measured"))
     points = [
-        {"class": f"{operators}, {ranks} ranks", "ms a step and rank": sum(times) / len(times) / 1e6, "time": view}
-        for (ranks, operators, view), times in sorted(found.items())
-        if operators != "communication"
+        {"class": f"{operators}, W = {ranks}", "ms a step and rank": sum(times) / len(times) / 1e6, "time": view}
+        for view in ("serialized", "exposed")
+        for (ranks, operators, of), times in found.items()
+        if of == view and operators != "communication"
     ]
     curve = Curve(
         title="Time by operator class: serialized, and exposed on the critical path", table=points, x="class",
