@@ -19,6 +19,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+from support.intervals import median_interval
 
 from workbench.analyses.core.block_bootstrap import interval_95, percentile_draws
 from workbench.trace.recorder import Recorder
@@ -51,12 +52,6 @@ QUEUE_LIMIT_PCT = 10.0
 MESSAGE_BYTES, VERSION, ITEMS = 64 << 10, "0" * 16, 32
 CALLS = 200  # a block
 SERVICE_SECONDS, ARRIVALS = 0.004, 10_000
-
-
-def median_interval(ratios: list[float]) -> tuple[float, float, float]:
-    """The median and its 95 % interval, by bootstrap over pairs."""
-    draws = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
-    return float(np.median(ratios)), *map(float, np.percentile(np.median(draws, axis=1), [2.5, 97.5]))
 
 
 def verdict(what: str, ratios: list[float], limit: float) -> None:

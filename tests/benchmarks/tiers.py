@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from support.intervals import median_interval
 
 import workbench as wb
 from workbench.machine.measure import ceilings
-from workbench.machine.measure.sampling import median_interval
 from workbench.workloads import start
 
 ZIPF = {"zipf_exponent": "1.05"}

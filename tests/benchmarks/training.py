@@ -22,7 +22,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from overhead import median_interval
+from support.intervals import median_interval
 
 import workbench as wb
 from workbench.trace.rundir import read_manifest

@@ -147,7 +147,8 @@ class Config:
         if self.optimizer == "adam":
             raise InputError("setting engine=torchrec has no optimizer=adam")
         ours = {"kernel": "auto", "row_dtype": "fp32", "forward_wire": "fp32", "backward_wire": "fp32",
-                "fixed_order": False, "interaction": "dot", "history_tables": 0, "cache_share": None}  # fmt: skip
+                "fixed_order": False, "interaction": "dot", "history_tables": 0, "cache_share": None,
+                "checkpoint_every": 0, "resume": None}  # fmt: skip
         for name, value in ours.items():
             if getattr(self, name) != value:
                 raise InputError(f"setting {name}={getattr(self, name)} is not for engine=torchrec: leave it {value}")

@@ -65,12 +65,12 @@ class TorchrecTrainer:
         _initialize(model.tables, config)
         self.optimizer = make_optimizer(config, [*model.bottom.parameters(), *model.top.parameters()])
 
-    def inputs(self) -> Iterator[tuple[Tensor, Tensor, KeyedJaggedTensor]]:
-        """This rank's part of every training batch: dense, labels, lookups."""
+    def inputs(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor, KeyedJaggedTensor]]:
+        """This rank's part of every training batch from step `first` on: dense, labels, lookups."""
         prepared = map(self.prepare, self.source.batches(self.rank, self.ranks))
         if self.config.prepared_batches:
             prepared = cycle(list(islice(prepared, self.config.prepared_batches)))
-        return islice(prepared, self.config.steps)
+        return islice(prepared, first, self.config.steps)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, Tensor, KeyedJaggedTensor]:
         """To tensors on the device."""
@@ -108,7 +108,7 @@ class TorchrecTrainer:
             model += self._over_ranks(log_loss, labels)
         return {"held_out_normalized_entropy": model.normalized_entropy if model.samples else None}
 
-    def wire_bytes_per_step(self) -> dict:
+    def wire_bytes_per_step(self, _steps: int) -> dict:
         """Nothing: TorchRec counts no bytes; the `communication` analysis reads them from the trace."""
         return {}
 
