@@ -14,6 +14,7 @@ from typer._click.exceptions import ClickException
 
 from workbench import console, registry
 from workbench.errors import InputError, WorkFailed
+from workbench.units import printable
 
 app = typer.Typer(
     name="workbench", help="Characterize recommendation-model infrastructure.", no_args_is_help=False,
@@ -353,5 +354,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: int = 2) -> int:
-    sys.stderr.write("workbench: " + " ".join(message.split()) + "\n")
+    sys.stderr.write("workbench: " + printable(" ".join(message.split())) + "\n")
     return code

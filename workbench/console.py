@@ -18,7 +18,7 @@ from rich.table import Table
 from workbench.analyses.core.result import Result
 from workbench.errors import InputError
 from workbench.metrics import define
-from workbench.units import format_value
+from workbench.units import format_value, printable
 
 # A pipe has no width: wide enough that no column of ours is cut.
 _PIPE_WIDTH = 240
@@ -74,10 +74,10 @@ def print_result(screen: Console, result: Result, rows: int = _TABLE_ROWS) -> No
     """Title, notes, summary, then the first rows."""
     screen.print(f"\n[bold]{result.analysis}[/bold]")
     for note in result.notes:
-        screen.print(f"  note: {note}", markup=False)
+        screen.print(printable(f"  note: {note}"), markup=False)
     for key, value in result.summary.items():
         if not isinstance(value, list):
-            screen.print(f"  {key} = {format_value(key, value)}", markup=False)
+            screen.print(printable(f"  {key} = {format_value(key, value)}"), markup=False)
     shown = [column for column in result.table if not _is_detail(result.analysis, column)]
     if len(result.table):
         print_frame(screen, result.table[shown], rows)
@@ -129,7 +129,7 @@ def progress_reporter() -> tuple[Progress, Callable[[str, float], None]]:
 
 def _escape(text: str) -> str:
     """Event names may hold brackets, which rich would read as markup, and control characters."""
-    return "".join(char if char.isprintable() else "?" for char in text).replace("[", "\\[")
+    return printable(text).replace("[", "\\[")
 
 
 def _json(results: Sequence[Result], single: bool) -> str:

@@ -11,7 +11,7 @@ from workbench.errors import InputError
 from workbench.metrics import definitions
 from workbench.trace.run import Run
 from workbench.trace.rundir import MANIFEST, read_manifest
-from workbench.units import format_ns
+from workbench.units import format_ns, printable
 
 
 def inventory_lines(traces: Path) -> Iterator[str]:
@@ -55,7 +55,11 @@ def definition_lines() -> Iterator[str]:
 
 
 def run_lines(run: Run) -> Iterator[str]:
-    """One run in a dozen lines: what it was, its processes, its events by kind, its notes."""
+    """One run in a dozen lines, as a terminal may show them: what it was, its processes, its events by kind, notes."""
+    yield from map(printable, _about(run))
+
+
+def _about(run: Run) -> Iterator[str]:
     yield repr(run)
     for key in ("workload", "preset", "seed", "status"):
         if run.manifest.get(key) is not None:

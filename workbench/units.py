@@ -74,3 +74,8 @@ _BY_SUFFIX = {
     "_ns": format_ns,
     "_j": lambda v: format_decimal(v, "J"),
 }
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal: what would move its cursor, colour it or turn the direction of reading becomes '?'."""
+    return "".join(char if char.isprintable() else "?" for char in text)

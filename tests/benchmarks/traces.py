@@ -40,10 +40,8 @@ TARGETS = (
 
 # The import that proves the tool is there, and what opens a trace. Each prints its load time and what it found.
 OURS = """
-from workbench.trace.cache import cached_part
-from workbench.trace.readers import kineto
-from pathlib import Path
-open_trace = lambda path: len(cached_part(Path(path), kineto.read).events)
+from workbench.trace.loader import load
+open_trace = lambda path: len(load(path).events)
 """
 HTA = """
 from hta.trace_analysis import TraceAnalysis
