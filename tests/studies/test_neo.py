@@ -45,6 +45,11 @@ def test_the_whole_study_at_scale_tiny(tmp_path, monkeypatch):
     absent = table[table["quantity"].str.startswith("hits of unique rows")]
     assert absent["ours"].isna().all() and absent["verdict"].str.contains("WORKBENCH_DATA").all()
     assert "not reproduced" not in set(table["verdict"])
+    # 8 tables of 16 fp32 columns are 512 B a sample, of which half are wanted by the rank that has them.
+    (on_the_wire,) = (curve.table for curve in written.result.curves if curve.title.startswith("Bytes on the wire"))
+    bytes_of = {(point["run"], point["what travels"]): point["B a sample"] for point in on_the_wire}
+    assert bytes_of["table-wise, fp32", "forward"] == bytes_of["table-wise, fp32", "backward"] == 256
+    assert bytes_of["row-wise, fp32", "forward"] == 512
 
 
 def test_capacity_is_the_papers_arithmetic():

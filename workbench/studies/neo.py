@@ -23,6 +23,7 @@ def neo(scale: str, seeds: int, progress: Progress) -> StudyResult:
         ranks,
         traffic,
         waterfall,
+        wire,
     )
 
     parts = {
@@ -34,6 +35,7 @@ def neo(scale: str, seeds: int, progress: Progress) -> StudyResult:
         "cache": cache.run,
         "exactness": exactness.run,
         "quality": quality.run,
+        "wire": wire.run,
         "ranks": ranks.run,
         "waterfall": waterfall.run,
     }
