@@ -75,7 +75,7 @@ def test_what_does_not_apply_says_why():
 def test_controls_come_from_the_signature_of_the_analysis():
     by, cache_rows, filter_rows = controls("memory_tiers", ["by", "cache_rows"], {"by": "table"}).children
     choice = by.children[1]
-    assert choice.data == ["tier", "operator", "table", "capacity", "phase"]
+    assert choice.data == ["tier", "operator", "table", "capacity", "phase", "cache"]
     assert choice.value == "table"
     assert choice.id == {"type": "control", "key": "by", "default": "tier"}
     assert (cache_rows.value, cache_rows.id["default"]) == ("", "")
