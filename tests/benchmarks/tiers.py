@@ -27,12 +27,6 @@ SHAPE = {"rows": "100000,100000", "pooling_factor": "1", "bottom_mlp": "512,256"
 FACTORS = (0.5, 1.0, 2.0)  # sizes of the cache whose step times are predicted, of `share`
 
 
-def median_interval(ratios: list[float]) -> tuple[float, float, float]:
-    """The median and its 95 % interval, by bootstrap over pairs."""
-    draws = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
-    return float(np.median(ratios)), *map(float, np.percentile(np.median(draws, axis=1), [2.5, 97.5]))
-
-
 def train(folder: Path, steps: int, **settings: str) -> wb.Run:
     """One run on two ranks, and what it recorded."""
     common = SHAPE | ZIPF | {"steps": str(steps), "ranks": "2", "evaluation_batches": "0"}
