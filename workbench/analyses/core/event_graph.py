@@ -85,20 +85,24 @@ class EventGraph:
         (True: not the piece but the delay before it), through (what binds the piece)."""
         last = int(np.argmax(schedule.finish_ns))
         chain = _chain(last, self._before, self.source, schedule.through)
-        start_ns, ready_ns = schedule.start_ns[chain], schedule.ready_ns[chain]
-        left_ns = np.append(ready_ns[1:], schedule.finish_ns[last])
-        path = pd.DataFrame(
+        # A delay and a piece, a delay and a piece: each ends where the next begins.
+        bounds_ns = np.empty(2 * len(chain) + 1)
+        bounds_ns[:-1:2], bounds_ns[1::2] = schedule.ready_ns[chain], schedule.start_ns[chain]
+        bounds_ns[-1] = schedule.finish_ns[last]
+        some = bounds_ns[1:] > bounds_ns[:-1]
+        some[-1] = True  # a path has an end, also where nothing takes any time
+        rows = np.flatnonzero(some)
+        piece = chain[rows // 2]
+        return pd.DataFrame(
             {
-                "piece": np.repeat(chain, 2),
-                "start_ns": np.column_stack((ready_ns, start_ns)).ravel(),
-                "end_ns": np.column_stack((start_ns, left_ns)).ravel(),
-                "delay": np.tile([True, False], len(chain)),
-                "through": np.repeat(schedule.through[chain], 2),
-            }
+                "piece": piece,
+                "start_ns": bounds_ns[rows],
+                "end_ns": bounds_ns[rows + 1],
+                "delay": rows % 2 == 0,
+                "through": schedule.through[piece],
+            },
+            copy=False,
         )
-        some = path["end_ns"] > path["start_ns"]
-        some.iloc[-1] = True  # a path has an end, also where nothing takes any time
-        return path[some].reset_index(drop=True)
 
     def _schedule(self, start_ns: np.ndarray, finish_ns: np.ndarray, work_scale: np.ndarray) -> Schedule:
         return Schedule(start_ns, finish_ns, *_ready(*self._edges, start_ns, finish_ns, work_scale))

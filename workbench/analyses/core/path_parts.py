@@ -60,7 +60,7 @@ def path_parts(events: pd.DataFrame, words: Words, found: EventGraphs, schedules
             "delay": delays(graph, found.lanes)[piece], "lane": graph.lane[piece],
             "step": step.where(step >= 0).bfill().ffill().fillna(-1).astype("int64"),
         }  # fmt: skip
-        part = _until_the_end(pd.DataFrame(frame), window.end_ns - window.start_ns - graph.finish_ns.max())
+        part = _until_the_end(pd.DataFrame(frame, copy=False), window.end_ns - window.start_ns - graph.finish_ns.max())
         parts.append(part.assign(start_ns=window.start_ns + part["start_ns"].astype("int64")))
     path = pd.concat(parts, ignore_index=True)
     event, of_delay = path["event"].to_numpy(), words.of_delays(path.pop("delay").to_numpy())
