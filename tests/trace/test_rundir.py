@@ -84,6 +84,7 @@ def test_processes_register_at_the_same_time_without_losing_one(directory):
         ('{"processes": {"trainer-0": 3}}', "expected an object with 'processes'"),
         ('{"processes": {"trainer-0": {"pid": "1"}}}', "expected an object with 'processes'"),
         ('{"processes": {}, "schema": "9"}', "expected an object with 'processes'"),
+        ('{"tables": [{"name": "t", "rows": 9, "dim": [4], "row_bytes": 16}]}', "tables[0].dim"),
         (json.dumps({"schema": 99, "processes": {}}), "newer workbench"),
     ],
 )

@@ -26,8 +26,12 @@ class Table(msgspec.Struct):
 
     name: str
     rows: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    dim: _Count
     row_bytes: _Bytes
     state_bytes_per_row: _Bytes = 0.0
+    pooling_factor: Annotated[float, msgspec.Meta(ge=0, le=1e15)] = 0.0
+    rank: _Int32 = -1
+    scheme: str = ""
 
 
 class Manifest(msgspec.Struct):
