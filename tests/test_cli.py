@@ -42,7 +42,7 @@ def run_path(tmp_path) -> Path:
 def assert_one_line(answer: tuple[int, str, str], *words: str) -> None:
     code, out, error = answer
     assert code == 2 and out == "", answer
-    error = "".join(line for line in error.splitlines(keepends=True) if not line.endswith(" ...\n"))  # progress
+    error = error.replace("reading ...\n", "").replace("writing the report ...\n", "")  # progress, on a slow machine
     assert error.count("\n") == 1 and error.startswith("workbench: "), error
     for word in words:
         assert word in error

@@ -76,7 +76,7 @@ def test_a_broken_run_shows_its_line_and_the_runs_beside_it(app):
 
 def test_a_wrong_option_is_an_answer_in_one_line(app):
     page = list(texts(show(app, "/communication", "?run=one&by=moon")["answer"]["children"]))
-    assert any(line.startswith("setting by='moon': choose one of collective, call, rank") for line in page)
+    assert "setting by='moon': choose one of collective, call, rank, process_group, link, matrix" in page
     page = list(texts(show(app, "/communication", "?run=one&colour=red")["answer"]["children"]))
     assert any(line.startswith("unknown setting 'colour'") for line in page)
 

@@ -59,9 +59,9 @@ def test_every_phase_of_every_step_is_a_span(path):
                 assert rows["step"].tolist() == list(range(STEPS)), name
         steps = inside[inside["name"] == "step"].set_index("step")
         assert steps["tags"].tolist() == ["warmup"] * WARMUP + [""] * (STEPS - WARMUP)
-        # The phases account for the step: what lies between them is small change, but for a first call of anything.
-        top = inside[inside["parent_id"].isin(steps["event_id"])].groupby("step")["duration_ns"].sum()
-        assert (top / steps["duration_ns"]).median() > 0.8
+        # The phases account for the step: what lies between them is small change.
+        top = inside[inside["parent_id"].isin(steps["event_id"])]
+        assert top["duration_ns"].sum() > 0.8 * steps["duration_ns"].sum()
         reduced = inside[inside["name"] == "gradient_all_reduce"]
         parameters = read_manifest(path)["dense_parameters"]
         # Two buckets, each with two numbers that ride along.
