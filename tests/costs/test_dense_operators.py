@@ -18,7 +18,24 @@ WORKED: list[tuple[str, tuple[Argument, ...], tuple[float, float, float, str]]] 
     ("aten::addmm_", (tensor(3, 5), tensor(3, 4), tensor(4, 5), ONE, ONE), (120, 4 * 47, 4 * 15, "fp32")),
     ("aten::linear", (tensor(2, 3, 4), tensor(5, 4), tensor(5)), (240, 4 * 49, 4 * 30, "fp32")),
     ("aten::linear", (tensor(3, 4), tensor(5, 4), NONE), (120, 4 * 32, 4 * 15, "fp32")),
+    (
+        "mkldnn::_linear_pointwise",  # with the bias and the activation behind it
+        (tensor(3, 4), tensor(5, 4), tensor(5), NONE, value([]), NONE),
+        (120, 4 * 37, 4 * 15, "fp32"),
+    ),
     ("aten::bmm", (tensor(2, 3, 4), tensor(2, 4, 5)), (240, 4 * 64, 4 * 30, "fp32")),
+    # dot interaction of the dense vector and 3 embeddings of 4 elements: 6 pairs of 4 multiply-adds a sample; joined
+    # they are 4 + 6 wide
+    (
+        "workbench::dot_interaction",
+        (tensor(5, 4), tensors((5, 8), (5, 4)), index(3)),
+        (5 * 6 * 8, 4 * 5 * 16, 4 * 5 * 10, "fp32"),
+    ),
+    (
+        "workbench::dot_interaction_backward",  # each pair's gradient into both its vectors
+        (tensor(5, 10), tensor(5, 4), tensors((5, 8), (5, 4)), index(3)),
+        (5 * 6 * 16, 4 * 5 * (10 + 16), 4 * 5 * 16, "fp32"),
+    ),
     ("aten::matmul", (tensor(2, 1, 3, 4), tensor(7, 4, 5)), (14 * 120, 4 * (24 + 140), 4 * 14 * 15, "fp32")),
     ("aten::addbmm", (tensor(3, 5), tensor(2, 3, 4), tensor(2, 4, 5), ONE, ONE), (240, 4 * 79, 4 * 15, "fp32")),
     ("aten::mv", (tensor(3, 4), tensor(4)), (24, 4 * 16, 4 * 3, "fp32")),

@@ -18,8 +18,9 @@ from workbench.workloads.training.accesses import AccessLog
 from workbench.workloads.training.config import PRESETS, tiny
 from workbench.workloads.training.gradients import SummedGradients
 from workbench.workloads.training.history import attend, history_bags
+from workbench.workloads.training.interaction import Concatenation, DotInteraction
 from workbench.workloads.training.manifest import describe, model_flops
-from workbench.workloads.training.model import Concatenation, DotInteraction, mlp
+from workbench.workloads.training.mlp import FusedMLP, mlp
 from workbench.workloads.training.tables import ModelTables
 
 
@@ -29,18 +30,40 @@ def all_pairs(bottom: torch.Tensor, tables: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack([(vectors[i] * vectors[j]).sum(1) for i in range(len(vectors)) for j in range(i)], dim=1)
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
-def test_interaction_is_the_same_wherever_tables_lie(order):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])  # batched products; the compiled pass
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [2, 0, 1, 5, 4, 3]])
+def test_interaction_is_the_same_wherever_tables_lie(order, dtype):
     torch.manual_seed(0)
-    bottom, *tables = (torch.randn(4, 5, dtype=torch.float64, requires_grad=True) for _ in range(4))
+    bottom, *tables = (torch.randn(4, 5, dtype=dtype, requires_grad=True) for _ in range(7))
     ways = []
     for rows in (
-        all_pairs(bottom, tables),
-        DotInteraction(order, [5] * 3)(bottom, [tables[table] for table in order])[:, 5:],
+        torch.cat([bottom, all_pairs(bottom, tables)], dim=1),
+        DotInteraction(order, [5] * 6)(bottom, [tables[table] for table in order]),
     ):
-        weights = torch.arange(rows.numel(), dtype=torch.float64).view_as(rows)
+        weights = torch.linspace(-1, 1, rows.numel(), dtype=dtype).view_as(rows)
         ways.append((rows, *torch.autograd.grad((rows * weights).sum(), [bottom, *tables])))
     torch.testing.assert_close(*ways)
+
+
+def test_interaction_is_the_same_for_any_number_of_threads():
+    torch.manual_seed(0)
+    interaction, threads = DotInteraction(range(6), [8] * 6), torch.get_num_threads()
+    found = []
+    for torch_threads in (1, 2):
+        torch.set_num_threads(torch_threads)
+        torch.manual_seed(1)
+        vectors = [torch.randn(700, width, requires_grad=True) for width in (8, 40, 8)]
+        joined = interaction(vectors[0], vectors[1:])
+        found.append((joined, *torch.autograd.grad(joined.square().sum(), vectors)))
+    torch.set_num_threads(threads)
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+def test_interaction_passes_on_what_is_not_a_number():
+    bottom, embedding = torch.ones(2, 4), torch.ones(2, 4)
+    embedding[1, 2] = torch.nan
+    joined = DotInteraction([0], [4])(bottom, [embedding])
+    assert joined[:, 4].isnan().tolist() == [False, True]
 
 
 def test_interaction_takes_embeddings_in_any_grouping():
@@ -69,6 +92,19 @@ def test_summed_gradients_are_the_gradients():
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
     storages = {parameter.grad.untyped_storage().data_ptr() for parameter in parameters}
     assert len(storages) == 2  # one flat buffer a bucket
+
+
+def test_fused_layers_are_the_layers():
+    torch.manual_seed(0)
+    fused, inputs = FusedMLP((3, 8, 5, 1)), torch.randn(6, 3, requires_grad=True)
+    plain = nn.Sequential(*fused)
+    found = []
+    for model in (fused, plain):
+        outputs = model(inputs)
+        found.append((outputs, *torch.autograd.grad(outputs.square().sum(), [inputs, *model.parameters()])))
+    torch.testing.assert_close(*found)
+    assert not torch.equal(found[0][1], torch.zeros(6, 3))
+    assert list(fused.state_dict()) == list(mlp((3, 8, 5, 1)).state_dict())
 
 
 def test_mlp_has_no_activation_at_its_end():

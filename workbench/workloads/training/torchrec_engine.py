@@ -30,7 +30,7 @@ from workbench.embeddings.plan import Shard, TablePlan
 from workbench.embeddings.tables import TableShard
 from workbench.trace.recorder import Recorder
 from workbench.workloads.training.config import Config
-from workbench.workloads.training.model import mlp
+from workbench.workloads.training.mlp import mlp
 from workbench.workloads.training.quality import LossSums
 from workbench.workloads.training.train import make_optimizer, make_source
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.workloads.inference.models.config import ModelConfig, NetConfig
-from workbench.workloads.training.model import DotInteraction, mlp
+from workbench.workloads.training.interaction import DotInteraction
+from workbench.workloads.training.mlp import mlp
 
 
 def make_nets(config: ModelConfig) -> nn.ModuleList:

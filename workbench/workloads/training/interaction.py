@@ -1,0 +1,207 @@
+"""How DLRM joins its dense vector and its pooled embeddings: concatenated, or by the dot product of every pair.
+
+On a CPU the dot interaction is one compiled pass over the samples, each of whose vectors fit the innermost cache. The
+batched products of plain torch go through memory several times: vectors side by side, all F^2 products, those that are
+wanted. They remain for other devices and types, and say what the result must be.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_SAMPLES_A_TASK = 256
+
+
+class Concatenation(nn.Module):
+    """The bottom MLP's output, then every table's columns in table order: for tables of many widths."""
+
+    def __init__(self, table_order: Sequence[int], dims: Sequence[int]) -> None:
+        super().__init__()
+        self.dims = dims  # in the order of arrival
+        self.place = sorted(range(len(table_order)), key=lambda place: table_order[place])
+
+    def forward(self, bottom: Tensor, embeddings: Sequence[Tensor]) -> Tensor:
+        """bottom [B, D], embeddings [B, columns] each: [B, D + all columns]."""
+        arrived = torch.cat(list(embeddings), dim=1).split(self.dims, dim=1)
+        return torch.cat([bottom, *(arrived[place] for place in self.place)], dim=1)
+
+
+class DotInteraction(nn.Module):
+    """The bottom MLP's output, then the dot product of every pair of the F vectors: [B, D + F (F - 1) / 2].
+
+    Embeddings arrive in the order of their placement on ranks; pairs leave in table order, so that the model is the
+    same wherever its tables lie: vector 0 is the bottom MLP's output, vector k + 1 the embedding of table k.
+    """
+
+    def __init__(self, table_order: Sequence[int], _: Sequence[int]) -> None:
+        super().__init__()
+        # Which vector each arriving embedding is.
+        self.register_buffer("vector_of", torch.tensor(table_order, dtype=torch.int64) + 1, persistent=False)
+
+    def forward(self, bottom: Tensor, embeddings: Sequence[Tensor]) -> Tensor:
+        """bottom [B, D], embeddings [B, n D] each, together T tables."""
+        if bottom.device.type == "cpu" and bottom.dtype == torch.float32:
+            return dot_interaction(bottom, list(embeddings), self.vector_of)
+        return batched_dot_interaction(bottom, embeddings, self.vector_of)
+
+
+def batched_dot_interaction(bottom: Tensor, embeddings: Sequence[Tensor], vector_of: Tensor) -> Tensor:
+    """DotInteraction as batched matrix products, with torch's own backward pass."""
+    samples, dim = bottom.shape
+    arrived = torch.cat(list(embeddings), dim=1).view(samples, -1, dim)
+    vectors = torch.cat([bottom.unsqueeze(1), arrived[:, vector_of.argsort()]], dim=1)
+    first, second = torch.tril_indices(vectors.shape[1], vectors.shape[1], offset=-1, device=bottom.device)
+    return torch.cat([bottom, torch.bmm(vectors, vectors.transpose(1, 2))[:, first, second]], dim=1)
+
+
+@torch.library.custom_op("workbench::dot_interaction", mutates_args=(), device_types="cpu")
+def dot_interaction(bottom: Tensor, embeddings: list[Tensor], vector_of: Tensor) -> Tensor:
+    """DotInteraction, compiled: an operator of its own, so that profiles name it and show its shapes."""
+    samples, dim = bottom.shape
+    vectors = len(vector_of) + 1
+    joined = bottom.new_empty(samples, dim + vectors * (vectors - 1) // 2)
+    _over_samples(samples, _join, _numpy(bottom), _arrays(embeddings), _numpy(vector_of), _numpy(joined))
+    return joined
+
+
+@torch.library.custom_op("workbench::dot_interaction_backward", mutates_args=(), device_types="cpu")
+def _dot_interaction_backward(
+    gradient: Tensor, bottom: Tensor, embeddings: list[Tensor], vector_of: Tensor
+) -> list[Tensor]:
+    """Gradients of `bottom`, then of each of `embeddings`, for that of the result."""
+    gradients = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in (bottom, *embeddings)]
+    _over_samples(
+        len(bottom), _separate, _numpy(gradient), _numpy(bottom), _arrays(embeddings), _numpy(vector_of),
+        _numpy(gradients[0]), _arrays(gradients[1:]),
+    )  # fmt: skip
+    return gradients
+
+
+def _keep_inputs(ctx, inputs: tuple[Tensor, list[Tensor], Tensor], output: Tensor) -> None:
+    bottom, embeddings, vector_of = inputs
+    ctx.save_for_backward(bottom, vector_of, *embeddings)
+
+
+def _gradients(ctx, gradient: Tensor) -> tuple[Tensor, list[Tensor], None]:
+    bottom, vector_of, *embeddings = ctx.saved_tensors
+    of_bottom, *of_embeddings = _dot_interaction_backward(gradient, bottom, embeddings, vector_of)
+    return of_bottom, of_embeddings, None
+
+
+dot_interaction.register_autograd(_gradients, setup_context=_keep_inputs)
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
+    return tuple(map(_numpy, tensors))
+
+
+def _over_samples(samples: int, kernel: numba.core.dispatcher.Dispatcher, *arrays: object) -> None:
+    """Run `kernel` on all samples, by as many threads as torch has; which thread has a sample changes no bit."""
+    threads = min(torch.get_num_threads(), -(-samples // _SAMPLES_A_TASK))
+    if threads <= 1:
+        kernel(0, samples, *arrays)
+        return
+    bounds = np.linspace(0, samples, threads + 1).astype(int).tolist()
+    tasks = [_pool(threads).submit(kernel, *part, *arrays) for part in pairwise(bounds)]
+    for task in tasks:
+        task.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="interaction")
+
+
+# Sums may be reordered and products fused, as in any matrix product; NaN and infinity stay what they are.
+_compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+
+
+@_compiled
+def _copy(source, target):
+    for column in range(len(source)):
+        target[column] = source[column]
+
+
+@_compiled
+def _vectors_of(sample, bottom, embeddings, vector_of, vectors):
+    """Lay one sample's vectors side by side, in table order: vectors [F, D]."""
+    dim = bottom.shape[1]
+    _copy(bottom[sample], vectors[0])
+    arrived = 0
+    for embedding in embeddings:
+        row = embedding[sample]
+        for start in range(0, len(row), dim):
+            _copy(row[start : start + dim], vectors[vector_of[arrived]])
+            arrived += 1
+
+
+@_compiled
+def _pair_products(vectors, products):
+    """Dot products of vectors [F, D], each with those before it, four at a time: products [F (F - 1) / 2]."""
+    pair = 0
+    for second in range(1, len(vectors)):
+        one = vectors[second]
+        for first in range(0, second - 3, 4):
+            a, b, c, d = vectors[first], vectors[first + 1], vectors[first + 2], vectors[first + 3]
+            sum_a = sum_b = sum_c = sum_d = np.float32(0)
+            for k in range(len(one)):
+                sum_a += one[k] * a[k]
+                sum_b += one[k] * b[k]
+                sum_c += one[k] * c[k]
+                sum_d += one[k] * d[k]
+            products[pair], products[pair + 1], products[pair + 2], products[pair + 3] = sum_a, sum_b, sum_c, sum_d
+            pair += 4
+        for first in range(second // 4 * 4, second):
+            a, sum_a = vectors[first], np.float32(0)
+            for k in range(len(one)):
+                sum_a += one[k] * a[k]
+            products[pair] = sum_a
+            pair += 1
+
+
+@_compiled
+def _join(begin, end, bottom, embeddings, vector_of, joined):
+    """Samples `begin` to `end` of the forward pass: joined [B, D + pairs]."""
+    dim = bottom.shape[1]
+    vectors = np.empty((len(vector_of) + 1, dim), np.float32)
+    for sample in range(begin, end):
+        _vectors_of(sample, bottom, embeddings, vector_of, vectors)
+        _copy(bottom[sample], joined[sample])
+        _pair_products(vectors, joined[sample, dim:])
+
+
+@_compiled
+def _separate(begin, end, gradient, bottom, embeddings, vector_of, of_bottom, of_embeddings):
+    """Samples `begin` to `end` of the backward pass: a vector's gradient is the sum of the others, each weighted by
+    its pair's gradient."""
+    dim, count = bottom.shape[1], len(vector_of) + 1
+    vectors, of_vectors = np.empty((count, dim), np.float32), np.empty((count, dim), np.float32)
+    of_products = np.zeros((count, count), np.float32)  # symmetric, with a zero diagonal
+    for sample in range(begin, end):
+        _vectors_of(sample, bottom, embeddings, vector_of, vectors)
+        of_pairs = gradient[sample, dim:]
+        pair = 0
+        for second in range(1, count):
+            for first in range(second):
+                of_products[second, first] = of_products[first, second] = of_pairs[pair]
+                pair += 1
+        np.dot(of_products, vectors, of_vectors)
+        directly, of_row = gradient[sample], of_bottom[sample]
+        for column in range(dim):
+            of_row[column] = directly[column] + of_vectors[0, column]
+        arrived = 0
+        for of_embedding in of_embeddings:
+            of_row = of_embedding[sample]
+            for start in range(0, len(of_row), dim):
+                _copy(of_vectors[vector_of[arrived]], of_row[start : start + dim])
+                arrived += 1
