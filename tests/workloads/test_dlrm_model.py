@@ -69,9 +69,23 @@ def test_interaction_passes_on_what_is_not_a_number():
 def test_interaction_takes_embeddings_in_any_grouping():
     bottom, joined = torch.randn(4, 5), torch.randn(4, 15)
     interaction = DotInteraction([0, 1, 2], [5] * 3)
-    together, apart = interaction(bottom, [joined]), interaction(bottom, list(joined.split([5, 10], dim=1)))
-    torch.testing.assert_close(together, apart, rtol=0, atol=0)
-    torch.testing.assert_close(together[:, :5], bottom, rtol=0, atol=0)
+    found = []
+    for columns in ([15], [5, 10], [3, 2, 4, 6]):  # the last as column-wise shards arrive
+        parts = [bottom, *joined.split(columns, dim=1)]
+        inputs = [part.clone().requires_grad_() for part in parts]
+        rows = interaction(inputs[0], inputs[1:])
+        gradients = torch.autograd.grad((rows * torch.arange(11)).sum(), inputs)
+        found.append((rows, gradients[0], torch.cat(gradients[1:], dim=1)))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    torch.testing.assert_close(found[0], found[2], rtol=0, atol=0)
+    torch.testing.assert_close(found[0][0][:, :5], bottom, rtol=0, atol=0)
+
+
+def test_interaction_refuses_columns_that_are_no_tables():
+    interaction = DotInteraction([0, 1, 2], [5] * 3)
+    for columns in (14, 20):
+        with pytest.raises(ValueError, match=f"3 embeddings of 4 samples and 5 columns are needed, not {columns}"):
+            interaction(torch.randn(4, 5), [torch.randn(4, columns)])
 
 
 def test_summed_gradients_are_the_gradients():

@@ -34,6 +34,7 @@ from workbench.machine.host import cpu_limit, physical_cores
 from workbench.trace.recorder import Recorder
 from workbench.trace.rundir import RunDirectory, read_manifest
 from workbench.workloads.directory import write_ceilings
+from workbench.workloads.heap import keep_freed_memory
 from workbench.workloads.profiling import CudaTimer, StepProfiler
 from workbench.workloads.stacks import HostStacks
 
@@ -254,6 +255,7 @@ def _record(job: Job, directory: RunDirectory, process: str, rank: int, local_ra
     """The job's body between opening and closing this process's files."""
     config, timer = job.config, None
     torch.set_num_threads(config.threads_per_rank)
+    keep_freed_memory()
     if config.device == "cuda":
         timer = CudaTimer(torch.device("cuda", local_rank))
     recording = directory.path if config.instrument else None

@@ -45,7 +45,7 @@ class DotInteraction(nn.Module):
         self.register_buffer("vector_of", torch.tensor(table_order, dtype=torch.int64) + 1, persistent=False)
 
     def forward(self, bottom: Tensor, embeddings: Sequence[Tensor]) -> Tensor:
-        """bottom [B, D], embeddings [B, n D] each, together T tables."""
+        """bottom [B, D], embeddings [B, columns] each: side by side they are the T tables' D columns each."""
         if bottom.device.type == "cpu" and bottom.dtype == torch.float32:
             return dot_interaction(bottom, list(embeddings), self.vector_of)
         return batched_dot_interaction(bottom, embeddings, self.vector_of)
@@ -65,6 +65,11 @@ def dot_interaction(bottom: Tensor, embeddings: list[Tensor], vector_of: Tensor)
     """DotInteraction, compiled: an operator of its own, so that profiles name it and show its shapes."""
     samples, dim = bottom.shape
     vectors = len(vector_of) + 1
+    columns = sum(embedding.shape[1] for embedding in embeddings)
+    if columns != len(vector_of) * dim or any(len(embedding) != samples for embedding in embeddings):
+        raise ValueError(
+            f"{len(vector_of)} embeddings of {samples} samples and {dim} columns are needed, not {columns}"
+        )
     joined = bottom.new_empty(samples, dim + vectors * (vectors - 1) // 2)
     _over_samples(samples, _join, _numpy(bottom), _arrays(embeddings), _numpy(vector_of), _numpy(joined))
     return joined
@@ -135,14 +140,17 @@ def _copy(source, target):
 @_compiled
 def _vectors_of(sample, bottom, embeddings, vector_of, vectors):
     """Lay one sample's vectors side by side, in table order: vectors [F, D]."""
-    dim = bottom.shape[1]
+    dim, arrived = bottom.shape[1], 0
     _copy(bottom[sample], vectors[0])
-    arrived = 0
     for embedding in embeddings:
         row = embedding[sample]
-        for start in range(0, len(row), dim):
-            _copy(row[start : start + dim], vectors[vector_of[arrived]])
-            arrived += 1
+        start = 0
+        while start < len(row):
+            vector, column = vectors[vector_of[arrived // dim]], arrived % dim
+            width = min(dim - column, len(row) - start)
+            _copy(row[start : start + width], vector[column : column + width])
+            start += width
+            arrived += width
 
 
 @_compiled
@@ -202,6 +210,10 @@ def _separate(begin, end, gradient, bottom, embeddings, vector_of, of_bottom, of
         arrived = 0
         for of_embedding in of_embeddings:
             of_row = of_embedding[sample]
-            for start in range(0, len(of_row), dim):
-                _copy(of_vectors[vector_of[arrived]], of_row[start : start + dim])
-                arrived += 1
+            start = 0
+            while start < len(of_row):
+                of_vector, column = of_vectors[vector_of[arrived // dim]], arrived % dim
+                width = min(dim - column, len(of_row) - start)
+                _copy(of_vector[column : column + width], of_row[start : start + width])
+                start += width
+                arrived += width

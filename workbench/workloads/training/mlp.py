@@ -50,7 +50,7 @@ class _FusedLinear(torch.autograd.Function):
         inputs, weight, outputs = ctx.saved_tensors
         if ctx.relu:
             gradient = torch.ops.aten.threshold_backward(gradient, outputs, 0)
-        of_inputs = _product(gradient, weight.t().contiguous()) if ctx.needs_input_grad[0] else None
+        of_inputs = _product(gradient, weight.t()) if ctx.needs_input_grad[0] else None
         return of_inputs, gradient.t() @ inputs, gradient.sum(0), None
 
 
