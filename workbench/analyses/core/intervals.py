@@ -1,9 +1,10 @@
 """Set algebra on time: an interval set is an int64 array [n, 2] of (start_ns, end_ns), sorted, disjoint, non-empty.
 
 Every breakdown is unions, intersections and differences of such sets, so its parts sum to the whole by construction.
-All functions are pure, O(n log n) in NumPy.
+All functions are pure: one sort at most, and one pass.
 """
 
+import numba
 import numpy as np
 
 Intervals = np.ndarray
@@ -13,15 +14,8 @@ EMPTY: Intervals = np.empty((0, 2), dtype=np.int64)
 def merge(start_ns: np.ndarray, end_ns: np.ndarray) -> Intervals:
     """Union of arbitrary intervals [n], given as two arrays; touching ones join, empty ones vanish."""
     start_ns, end_ns = np.asarray(start_ns, dtype=np.int64), np.asarray(end_ns, dtype=np.int64)
-    keep = end_ns > start_ns
-    start_ns, end_ns = start_ns[keep], end_ns[keep]
-    if len(start_ns) == 0:
-        return EMPTY
     order = np.argsort(start_ns, kind="stable")
-    start_ns, end_ns = start_ns[order], np.maximum.accumulate(end_ns[order])
-    first = np.concatenate(([True], start_ns[1:] > end_ns[:-1]))
-    last = np.concatenate((first[1:], [True]))
-    return np.stack((start_ns[first], end_ns[last]), axis=1)
+    return _joined(start_ns[order], end_ns[order])
 
 
 def union(*sets: Intervals) -> Intervals:
@@ -32,7 +26,7 @@ def union(*sets: Intervals) -> Intervals:
 
 def intersect(a: Intervals, b: Intervals) -> Intervals:
     """What is in both."""
-    return _covered(a, b, needed=2)
+    return _overlaps(a, b)
 
 
 def subtract(a: Intervals, b: Intervals) -> Intervals:
@@ -43,7 +37,7 @@ def subtract(a: Intervals, b: Intervals) -> Intervals:
     low, high = min(a[0, 0], b[0, 0]), max(a[-1, 1], b[-1, 1])
     gaps_start = np.concatenate(([low], b[:, 1]))
     gaps_end = np.concatenate((b[:, 0], [high]))
-    return intersect(a, merge(gaps_start, gaps_end))
+    return intersect(a, np.stack((gaps_start, gaps_end), axis=1))
 
 
 def clip(a: Intervals, start_ns: int, end_ns: int) -> Intervals:
@@ -72,14 +66,33 @@ def covered_ns(a: Intervals, start_ns: np.ndarray, end_ns: np.ndarray) -> np.nda
     return until(np.asarray(end_ns)) - until(np.asarray(start_ns))
 
 
-def _covered(a: Intervals, b: Intervals, needed: int) -> Intervals:
-    """Points covered by at least `needed` of the two sets: a sweep over sorted starts (+1) and ends (-1)."""
-    if len(a) == 0 or len(b) == 0:
-        return EMPTY
-    times = np.concatenate((a[:, 0], b[:, 0], a[:, 1], b[:, 1]))
-    steps = np.concatenate((np.ones(len(a) + len(b), np.int8), -np.ones(len(a) + len(b), np.int8)))
-    # Ends before starts at the same instant, so touching intervals do not count as overlapping.
-    order = np.lexsort((steps, times))
-    times, depth = times[order], np.cumsum(steps[order])
-    inside = depth[:-1] >= needed
-    return merge(times[:-1][inside], times[1:][inside])
+@numba.njit(cache=True)
+def _joined(start_ns, end_ns):
+    """Union of intervals [n] in the order of their starts."""
+    joined, count = np.empty((len(start_ns), 2), np.int64), 0
+    for start, end in zip(start_ns, end_ns):
+        if end <= start:
+            continue
+        if count > 0 and start <= joined[count - 1, 1]:
+            joined[count - 1, 1] = max(joined[count - 1, 1], end)
+        else:
+            joined[count, 0], joined[count, 1] = start, end
+            count += 1
+    return joined[:count]
+
+
+@numba.njit(cache=True)
+def _overlaps(a, b):
+    """Where an interval of `a` and one of `b` overlap."""
+    found, count = np.empty((len(a) + len(b), 2), np.int64), 0
+    i, j = 0, 0
+    while i < len(a) and j < len(b):
+        start, end = max(a[i, 0], b[j, 0]), min(a[i, 1], b[j, 1])
+        if end > start:
+            found[count, 0], found[count, 1] = start, end
+            count += 1
+        if a[i, 1] < b[j, 1]:
+            i += 1
+        else:
+            j += 1
+    return found[:count]

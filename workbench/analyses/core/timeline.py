@@ -10,7 +10,7 @@ the framework, runtime wrappers.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 
@@ -174,7 +174,8 @@ def _device_timeline(process: str, rank: int, device: str, busy: pd.DataFrame, w
     layers = [
         Layer(part, lane, segments)
         for part in ("compute", "communication", "copy")
-        for lane, segments in _by_lane(busy[busy["part"] == part])
+        for lane, of_lane in _by_lane(busy[busy["part"] == part]).items()
+        for segments in [of_lane[part]]
     ]
     most = max(layers, key=lambda layer: (layer.part == "compute", total_ns(layer.segments.intervals)))
     return Timeline(process, rank, device, steps, windows, windows, "idle", most.lane, layers, weakest_source(busy))
@@ -195,43 +196,42 @@ def _host_steps(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _host_timeline(process: str, rank: int, busy: pd.DataFrame, steps: pd.DataFrame) -> Timeline:
     """Layers are threads. Steps in a row form a window; what lies between two windows was not sampled."""
-    lanes = dict(_by_lane(busy))
-    parts = busy["part"]
+    lanes = _by_lane(busy)
     if len(steps) == 0:
         steps = pd.DataFrame({"step": [-1], "start_ns": [busy["start_ns"].min()], "end_ns": [busy["end_ns"].max()]})
-        critical = _busiest(lanes, parts)
+        critical = _busiest(lanes)
     else:
         marked = str(steps["lane"].mode()[0])
-        critical = marked if marked in lanes or not lanes else _busiest(lanes, parts)
+        critical = marked if marked in lanes or not lanes else _busiest(lanes)
     in_a_row = (steps["step"].diff() != 1).cumsum()
     hulls = steps.groupby(in_a_row).agg(start_ns=("start_ns", "min"), end_ns=("end_ns", "max"))
     own, others = [critical] if critical in lanes else [], [lane for lane in lanes if lane != critical]
     order = [("compute", own), ("communication", own), ("communication", others), ("copy", own), ("idle", own),
              ("compute", others), ("copy", others)]  # fmt: skip
-    layers = [
-        Layer(part, lane, lanes[lane].take((parts.loc[lanes[lane].event] == part).to_numpy()))
-        for part, some in order
-        for lane in some
-    ]
+    layers = [Layer(part, lane, lanes[lane][part]) for part, some in order for lane in some]
     return Timeline(
         process, rank, "cpu", steps[["step", "start_ns", "end_ns"]], merge(hulls["start_ns"], hulls["end_ns"]),
         merge(steps["start_ns"], steps["end_ns"]), "host", critical, layers, weakest_source(busy),
     )  # fmt: skip
 
 
-def _busiest(lanes: dict[str, Segments], parts: pd.Series) -> str:
+def _busiest(lanes: dict[str, dict[str, Segments]]) -> str:
     """The lane with the most time outside communication: a thread that only transfers is not the one that waits."""
 
     def busy_ns(lane: str) -> tuple[int, int]:
-        segments = lanes[lane]
-        works = segments.take((parts.loc[segments.event] != "communication").to_numpy())
-        return total_ns(works.intervals), total_ns(segments.intervals)
+        all_ns = {part: total_ns(segments.intervals) for part, segments in lanes[lane].items()}
+        return sum(all_ns.values()) - all_ns["communication"], sum(all_ns.values())
 
     return max(lanes, key=busy_ns)
 
 
-def _by_lane(busy: pd.DataFrame) -> Iterator[tuple[str, Segments]]:
-    """(lane, self segments) of the rows; a collective is one piece with all that runs inside it."""
-    for lane, rows in busy.groupby("lane", observed=True):
-        columns = [rows[name].to_numpy() for name in ("start_ns", "end_ns")]
-        yield str(lane), self_segments(*columns, rows.index.to_numpy(), (rows["part"] == "communication").to_numpy())
+def _by_lane(busy: pd.DataFrame) -> dict[str, dict[str, Segments]]:
+    """Self segments of the rows, by lane and part; a collective is one piece with all that runs inside it."""
+    found = {}
+    for lane, rows in busy[["start_ns", "end_ns", "part"]].groupby(busy["lane"], observed=True):
+        part = rows["part"].cat.codes.to_numpy()
+        whole, places = part == PARTS.index("communication"), np.arange(len(rows))
+        segments = self_segments(rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy(), places, whole)
+        own_part, segments = part[segments.event], replace(segments, event=rows.index.to_numpy()[segments.event])
+        found[str(lane)] = {name: segments.take(own_part == code) for code, name in enumerate(PARTS)}
+    return found
