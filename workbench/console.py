@@ -75,9 +75,8 @@ def print_result(screen: Console, result: Result, rows: int = _TABLE_ROWS) -> No
     screen.print(f"\n[bold]{result.analysis}[/bold]")
     for note in result.notes:
         screen.print(printable(f"  note: {note}"), markup=False)
-    for key, value in result.summary.items():
-        if not isinstance(value, list):
-            screen.print(printable(f"  {key} = {format_value(key, value)}"), markup=False)
+    for key, value in result.shown.items():
+        screen.print(printable(f"  {key} = {format_value(key, value)}"), markup=False)
     shown = [column for column in result.table if not _is_detail(result.analysis, column)]
     if len(result.table):
         print_frame(screen, result.table[shown], rows)

@@ -17,7 +17,7 @@ from dashboards.runs import RunsFolder
 from workbench.errors import InputError
 from workbench.trace.rundir import RunDirectory
 
-PATHS = ("/", "/roofline", "/memory-tiers", "/communication")
+PATHS = ("/", "/roofline", "/memory-tiers", "/communication", "/stacks")
 
 
 @pytest.fixture
@@ -77,6 +77,8 @@ def test_a_broken_run_shows_its_line_and_the_runs_beside_it(app):
 def test_a_wrong_option_is_an_answer_in_one_line(app):
     page = list(texts(show(app, "/communication", "?run=one&by=moon")["answer"]["children"]))
     assert "setting by='moon': choose one of collective, call, rank, process_group, link, matrix" in page
+    page = list(texts(show(app, "/stacks", "?run=one&by=moon")["answer"]["children"]))
+    assert "setting by='moon': choose one of function, module, thread" in page
     page = list(texts(show(app, "/communication", "?run=one&colour=red")["answer"]["children"]))
     assert any(line.startswith("unknown setting 'colour'") for line in page)
 

@@ -24,7 +24,7 @@ def make_run(traces: Path, name: str, end: str | None = "complete", operator: st
     runs. `operator` is what one of its operators is called."""
     directory = RunDirectory.create(
         traces, "training", "tiny", preset="tiny", seed=7, ranks=2, threads_per_rank=1, samples_per_step=256,
-        tables=_TABLES, config={"steps": STEPS, "seed": 7}, code_revision="0123abc",
+        tables=_TABLES, config={"steps": STEPS, "seed": 7}, code_revision="0123abc", stack_samples_per_s=100,
         host={"cpu_model": "Known Processor", "cores": 2, "memory_bytes": 8 << 30, "packages": {"torch": "2.13.0"}},
     )  # fmt: skip
     (directory.path / MACHINE).write_bytes(_ceilings().dumps())
@@ -33,6 +33,8 @@ def make_run(traces: Path, name: str, end: str | None = "complete", operator: st
         windows = _train(recorders, operator)
     for rank, events in enumerate(windows):
         _write_profile(directory.path / f"trainer-{rank}.pt.trace.json.gz", rank, events)
+        stacks = f"thread (1): MainThread;main (train.py:3);{operator} (train.py:9) 6\nthread (2): loader;read 4\n"
+        (directory.path / f"trainer-{rank}.stacks.txt").write_text(stacks)
     if end:
         directory.finish(end)
     return directory.path.rename(traces / name)

@@ -20,7 +20,7 @@ _MARK = ".js-plotly-plot :is(.point path, path.point, path.js-line)"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.mark.parametrize("path", ["/", "/roofline", "/memory-tiers", "/communication"])
+@pytest.mark.parametrize("path", ["/", "/roofline", "/memory-tiers", "/communication", "/stacks"])
 def test_a_page_draws_its_figure_and_table_and_names_stay_text(tab: Tab, served, path):
     page = tab.open(f"{served}{path}?run={quote(HOSTILE)}")
     page.wait_for_selector(_MARK)

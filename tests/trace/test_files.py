@@ -60,7 +60,9 @@ def test_stacks_of_several_processes(tmp_path):
     for process in ("main", "loader"):
         write(tmp_path / f"{process}.stacks.txt", f"{process};step 2\n")
     stacks = load(tmp_path).stacks
-    assert stacks.values.tolist() == [["loader", "loader;step", 2.0, "samples"], ["main", "main;step", 2.0, "samples"]]
+    assert stacks.values.tolist() == [
+        ["loader", "", "loader;step", 2.0, 2.0, "samples"], ["main", "", "main;step", 2.0, 2.0, "samples"],
+    ]  # fmt: skip
 
 
 def test_a_folder_of_mixed_kinds_is_its_profiles(tmp_path):

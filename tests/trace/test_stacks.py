@@ -46,6 +46,20 @@ def test_collapsed_by_hand(tmp_path):
     assert part.notes == ["stacks.txt: left out 1 lines that are no stacks"]
 
 
+def test_collapsed_threads_as_py_spy_writes_them(tmp_path):
+    """With --subprocesses the command, quoted; with --threads an id, and a name if there is one yet."""
+    part = collapsed(
+        tmp_path,
+        'process 7:"python -c a; b(\'c\')";process 9:"python d.py";thread (0x1F): Main Thread;f (a.py:1);g (a.py:2) 5\n'
+        "thread (12);f (a.py:1) 2\nthread (12): loader;f (a.py:1) 3\nthread (12): loader 1\nthread_run (libpython) 4\n",
+    )
+    assert part.stacks[["thread", "stack", "samples"]].values.tolist() == [
+        ["process 7 process 9 thread 0x1F Main Thread", "f (a.py:1);g (a.py:2)", 5],
+        ["thread 12", "f (a.py:1)", 2], ["thread 12 loader", "f (a.py:1)", 3], ["", "thread_run (libpython)", 4],
+    ]  # fmt: skip
+    assert part.notes == ["stacks.txt: left out 1 lines that are no stacks"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.lists(st.from_regex(r"[a-z<>. ():0-9]*[a-z]", fullmatch=True), min_size=1, max_size=4)
                        .map(";".join).map(str.strip), st.integers(0, 10**12), min_size=1, max_size=8))  # fmt: skip
@@ -65,6 +79,21 @@ def test_sampled_speedscope(tmp_path):
     frames = [{"name": "main", "file": "a.py", "line": 3}, {"name": "a;b", "file": "b.py"}]
     part = speedscope(tmp_path, {**profile, "startValue": 0, "endValue": 3}, frames=frames)
     assert table(part) == {"main (a.py:3)": (1e6, "ns"), "main (a.py:3);a,b (b.py)": (2.5e6, "ns")}
+
+
+def test_speedscope_counts_samples_by_thread(tmp_path):
+    seconds = {"type": "sampled", "unit": "seconds", "samples": [[0], [0, 1], [0]], "weights": [0.01, 0.01, 0.02]}
+    evented = {"type": "evented", "unit": "seconds", "endValue": 9, "events": edges(("O", 1, 0))}
+    part = speedscope(
+        tmp_path, seconds | {"name": 'Thread 7 ""'}, seconds | {"name": 'Thread 8 "load"', "unit": "none"},
+        evented | {"name": "Thread 9"},
+    )  # fmt: skip
+    rows = part.stacks[["thread", "stack", "samples", "weight", "unit"]].fillna({"samples": -1}).values.tolist()
+    assert rows == [
+        ["Thread 7", "main", 2, pytest.approx(3e7), "ns"], ["Thread 7", "main;step", 1, 1e7, "ns"],
+        ['Thread 8 "load"', "main", 0.03, 0.03, "samples"], ['Thread 8 "load"', "main;step", 0.01, 0.01, "samples"],
+        ["Thread 9", "main", -1, 8e9, "ns"],
+    ]  # fmt: skip
 
 
 def test_evented_speedscope(tmp_path):

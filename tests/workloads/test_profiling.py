@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerAction
 
+from workbench.trace.rundir import RunDirectory
 from workbench.workloads.profiling import MAX_WINDOWS, StepProfiler
 from workbench.workloads.stacks import HostStacks
 
@@ -55,12 +56,29 @@ def test_off_is_off(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_stacks_are_files_with_their_rate_in_the_manifest(tmp_path, monkeypatch):
+    """What py-spy is asked for; a stand-in answers, since samples depend on time and rights."""
+
+    class Sampler(subprocess.Popen):
+        def __init__(self, command, **options):
+            rate, out = command[command.index("--rate") + 1], command[command.index("--output") + 1]
+            assert {"--threads", "--subprocesses"} <= set(command)
+            super().__init__(["sh", "-c", f"echo 'main;step {rate}' > '{out}'"], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Sampler)
+    directory = RunDirectory.create(tmp_path, "training", "tiny")
+    with HostStacks(directory, "p") as stacks:
+        stacks.sampler.wait()
+    assert (directory.path / "p.stacks.txt").read_text() == "main;step 100\n"
+    assert json.loads((directory.path / "run.json").read_text())["stack_samples_per_s"] == 100
+
+
 def test_denied_stacks_are_said_and_do_no_harm(tmp_path, monkeypatch, capfd):
     class Denied(subprocess.Popen):
         def __init__(self, command, **options):
             super().__init__(["sh", "-c", "echo Permission Denied: run as root >&2; exit 1"], **options)
 
     monkeypatch.setattr(subprocess, "Popen", Denied)
-    with HostStacks(tmp_path / "p.stacks.txt") as stacks, HostStacks(None):
+    with HostStacks(RunDirectory(tmp_path), "p") as stacks, HostStacks(None, "p"):
         stacks.sampler.wait()
     assert capfd.readouterr().err == "no host stacks: Permission Denied: run as root\n"

@@ -78,7 +78,7 @@ def _load_directories(directories: list[Path], chosen: Filters) -> Run:
     manifest = _join(manifests)
     files = [(directory, path) for directory, path in files if chosen.takes(_manifest_rank(manifest, path))]
     decode_ahead([(window, directory / _DERIVED) for directory, path in files for window in _windows(directory, path)])
-    parts = [_process_part(directory, path) for directory, path in files]
+    parts = [_process_part(directory, path, manifest.get("stack_samples_per_s")) for directory, path in files]
     machine = directories[0] / MACHINE
     ceilings = Ceilings.read(machine) if machine.exists() else None
     run = _run(directories[0], parts, manifest=manifest, ceilings=ceilings, directories=directories)
@@ -91,8 +91,9 @@ def _load_directories(directories: list[Path], chosen: Filters) -> Run:
     return run
 
 
-def _process_part(directory: Path, span_file: Path) -> Part:
-    """Spans and profiler events of one process, with phase and step of the spans given to the operators; its stacks."""
+def _process_part(directory: Path, span_file: Path, stack_samples_per_s: float | None) -> Part:
+    """Spans and profiler events of one process, with phase and step of the spans given to the operators; its stacks,
+    which weigh time where it is known how often they were sampled."""
     windows = _windows(directory, span_file)
     profiles = [cached_part(window, kineto.read, folder=directory / _DERIVED) for window in windows]
     part = stitch(spans.read(span_file), profiles)
@@ -101,6 +102,8 @@ def _process_part(directory: Path, span_file: Path) -> Part:
     if sampled.is_file() and sampled.stat().st_size:
         found = stacks.read_collapsed(sampled)
         part.stacks, part.notes = found.stacks.assign(process=part.info["process"]), [*part.notes, *found.notes]
+        if stack_samples_per_s:
+            part.stacks = part.stacks.assign(weight=part.stacks["samples"] * 1e9 / stack_samples_per_s, unit="ns")
     return part
 
 

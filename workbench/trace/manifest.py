@@ -49,6 +49,7 @@ class Manifest(msgspec.Struct):
     threads_per_rank: _Count | None = None
     samples_per_step: Annotated[float, msgspec.Meta(ge=0, le=1e15)] | None = None
     model_flops_per_sample: Annotated[float, msgspec.Meta(ge=0, le=1e24)] | None = None
+    stack_samples_per_s: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None
     config: dict[str, Any] = {}
 
 

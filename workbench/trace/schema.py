@@ -59,8 +59,11 @@ TRAFFIC_COLUMNS: dict[str, str] = {
 # One row an event of an all-to-all whose splits are known; entry i of a list is for the i-th rank of its process group.
 SPLIT_COLUMNS = ("event_id", "sent_bytes", "received_bytes")
 
-# One row a distinct sampled call stack: "outer;...;inner", and how often or long it was seen, in samples, ns or bytes.
-STACK_COLUMNS: dict[str, str] = {"process": "str", "stack": "str", "weight": "float64", "unit": "str"}
+# One row a distinct sampled call stack of a thread ("" where the sampler does not say which): "outer;...;inner", how
+# often it was seen (NaN where nobody counted), and its weight in `unit`: samples, ns or bytes.
+STACK_COLUMNS: dict[str, str] = {
+    "process": "str", "thread": "str", "stack": "str", "samples": "float64", "weight": "float64", "unit": "str",
+}  # fmt: skip
 
 # One row an event and another one that has to end first, of traces that record it.
 DEPENDENCY_COLUMNS: dict[str, str] = {"event_id": "int64", "depends_on": "int64"}

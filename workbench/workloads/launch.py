@@ -261,7 +261,7 @@ def _record(job: Job, directory: RunDirectory, process: str, rank: int, local_ra
     recording = directory.path if config.instrument else None
     recorder = directory.recorder(process, rank, timer) if recording else Recorder(None, process, rank)
     profiler = StepProfiler(recording, process, config.warmup_steps, config.profile_steps, config.profile_every)
-    stacks = HostStacks(directory.path / f"{process}.stacks.txt" if job.py_spy else None)
+    stacks = HostStacks(directory if job.py_spy else None, process)
     with recorder, stacks:
         return job.body(config, recorder, profiler, directory.path)
 

@@ -38,6 +38,11 @@ class Result:
         """The note that says why this does not apply, or nothing."""
         return next((note for note in self.notes if note.startswith(_NOT_APPLICABLE)), "")
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The summary without its lists, which figures draw."""
+        return {key: value for key, value in self.summary.items() if not isinstance(value, list)}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: {"analysis", "summary", "rows", "notes"}; NaN and infinities are None."""
         rows = [{str(k): plain(v) for k, v in row.items()} for row in self.table.to_dict("records")]
@@ -48,14 +53,14 @@ class Result:
         summary = "".join(
             f"<tr><th style='text-align:left' title='{html.escape(self._tooltip(k), quote=True)}'>{html.escape(k)}</th>"
             f"<td style='text-align:left'>{html.escape(format_value(k, v))}</td></tr>"
-            for k, v in self.summary.items()
+            for k, v in self.shown.items()
         )
         table = self.table.to_html(index=False, max_rows=20, float_format="{:.4g}".format, na_rep="-")
         return f"<h4>{html.escape(self.analysis)}</h4><table>{summary}</table><ul>{notes}</ul>{table}"
 
     def __repr__(self) -> str:
         lines = [f"{self.analysis}: {len(self.table)} rows"]
-        lines += [f"  {key} = {format_value(key, value)}" for key, value in self.summary.items()]
+        lines += [f"  {key} = {format_value(key, value)}" for key, value in self.shown.items()]
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
     def _tooltip(self, key: str) -> str:

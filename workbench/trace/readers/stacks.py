@@ -1,10 +1,13 @@
 """Sampled call stacks -> Part: collapsed text ("a;b;c 12", py-spy's raw format) and speedscope's JSON.
 
 The Part has no events, but a table of stacks. Times are in ns and sizes in bytes; what only counts samples has the unit
-"samples". The process is what the file is called, up to the first dot.
+"samples". The process is what the file is called, up to the first dot. The thread is a profile's name in speedscope's
+JSON, and in collapsed text what py-spy writes before the outermost frame, where it does.
 """
 
+import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +25,9 @@ SPEEDSCOPE = "a speedscope profile (py-spy record --format speedscope)"
 # Stacks as text take more room than as frame numbers: a small file could ask for terabytes.
 _LIMIT_CHARACTERS = 1 << 28
 _NUMBER = re.compile(r"\d{1,18}(\.\d{1,18})?")
+# What py-spy writes before the outermost frame: with --subprocesses a command, which may hold ';' and stands in quotes;
+# with --threads an id, and a name if it has one.
+_PROCESS_OR_THREAD = re.compile(r'(process \d+):".*?"(?:;|$)|(thread) \((\w+)\)(?:: ([^;]*))?(?:;|$)')
 _UNITS = {
     "none": ("samples", 1), "nanoseconds": ("ns", 1), "microseconds": ("ns", 1e3), "milliseconds": ("ns", 1e6),
     "seconds": ("ns", 1e9), "bytes": ("bytes", 1),
@@ -59,6 +65,7 @@ class Sampled(msgspec.Struct, frozen=True, tag_field="type", tag="sampled"):
     samples: list[list[_Row]]
     weights: list[_Weight]
     unit: str = "none"
+    name: str = ""
 
 
 class Evented(msgspec.Struct, frozen=True, tag_field="type", tag="evented"):
@@ -67,6 +74,7 @@ class Evented(msgspec.Struct, frozen=True, tag_field="type", tag="evented"):
     events: list[Edge]
     end: _At = msgspec.field(name="endValue")
     unit: str = "none"
+    name: str = ""
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -104,17 +112,17 @@ def read_collapsed(path: Path) -> Part:
     """Stacks of a text file; lines that are none are counted in the notes. InputError where no line is one."""
     path = Path(path)
     text, notes = expanded(path, COLLAPSED)
-    weights: dict[tuple[str, str], float] = {}
-    others = 0
+    rows, others = [], 0
     for line in text.decode("utf-8", "replace").splitlines():
-        if found := collapsed_line(line):
-            stack, weight = found
-            weights[stack, "samples"] = weights.get((stack, "samples"), 0) + weight
+        stack, weight = collapsed_line(line) or ("", 0.0)
+        thread, frames = _thread_and_frames(stack)
+        if frames:
+            rows.append((thread, frames, weight, weight, "samples"))
         else:
             others += bool(line.strip())
-    if not weights:
+    if not rows:
         raise InputError(f"{path} holds no stack: expected {COLLAPSED}")
-    return _part(path, weights, [*notes, *([f"left out {others} lines that are no stacks"] if others else [])])
+    return _part(path, rows, [*notes, *([f"left out {others} lines that are no stacks"] if others else [])])
 
 
 def collapsed_line(line: str) -> tuple[str, float] | None:
@@ -123,36 +131,49 @@ def collapsed_line(line: str) -> tuple[str, float] | None:
     return (stack.strip(), float(weight)) if stack.strip() and _NUMBER.fullmatch(weight) else None
 
 
+def _thread_and_frames(stack: str) -> tuple[str, str]:
+    """'process 7:"python a.py";thread (9): main;f;g' -> ('process 7 thread 9 main', 'f;g'); 'f;g' -> ('', 'f;g')."""
+    words, at = [], 0
+    while found := _PROCESS_OR_THREAD.match(stack, at):
+        words += [word for word in found.groups() if word]
+        at = found.end()
+    return " ".join(words), stack[at:]
+
+
 def read_speedscope(path: Path) -> Part:
     """Stacks of all profiles (threads) of a speedscope file; for an evented one, the time for which each was on top."""
     path = Path(path)
     text, notes = expanded(path, SPEEDSCOPE)
     document, repairs = decode(text, Document, str(path), SPEEDSCOPE)
-    tree, weights = _Tree(), {}
+    tree, rows = _Tree(), []
     for number, profile in enumerate(document.profiles):
         unit, scale = _UNITS.get(profile.unit, (profile.unit, 1))
         try:
-            found = _sampled(profile, tree) if isinstance(profile, Sampled) else _evented(profile, tree)
+            counts, weights = _sampled(profile, tree) if isinstance(profile, Sampled) else _evented(profile, tree)
         except ValueError as error:
             raise InputError(f"{path}, profile {number}: {error}: expected {SPEEDSCOPE}") from None
-        for node, weight in found.items():
-            weights[node, unit] = weights.get((node, unit), 0) + weight * scale
-    return _part(path, _named(weights, tree, document.shared.frames, path), notes + repairs)
+        for node, weight in weights.items():
+            samples = weight if unit == "samples" else counts.get(node, math.nan)
+            rows.append((profile.name.removesuffix(' ""'), node, samples, weight * scale, unit))
+    return _part(path, _named(rows, tree, document.shared.frames, path), notes + repairs)
 
 
-def _sampled(profile: Sampled, tree: _Tree) -> dict[int, float]:
+def _sampled(profile: Sampled, tree: _Tree) -> tuple[dict[int, int], dict[int, float]]:
+    """How often each stack was seen, and what that weighs."""
     if len(profile.samples) != len(profile.weights):
         raise ValueError(f"{len(profile.samples)} samples have {len(profile.weights)} weights")
+    counts: dict[int, int] = {}
     weights: dict[int, float] = {}
     for sample, weight in zip(profile.samples, profile.weights, strict=True):
         node = 0
         for frame in sample:
             node = tree.child(node, frame)
-        weights[node] = weights.get(node, 0) + weight
-    return weights
+        counts[node], weights[node] = counts.get(node, 0) + 1, weights.get(node, 0) + weight
+    return counts, weights
 
 
-def _evented(profile: Evented, tree: _Tree) -> dict[int, float]:
+def _evented(profile: Evented, tree: _Tree) -> tuple[dict[int, int], dict[int, float]]:
+    """No counts, and the time for which each stack was the whole one."""
     weights: dict[int, float] = {}
     node, since = 0, profile.events[0].at if profile.events else profile.end
     for edge in profile.events:
@@ -167,26 +188,24 @@ def _evented(profile: Evented, tree: _Tree) -> dict[int, float]:
         else:
             raise ValueError(f"frame {edge.frame} closes at {edge.at:g} and is not the innermost one")
     weights[node] = weights.get(node, 0) + max(profile.end - since, 0)
-    return weights
+    return {}, weights
 
 
-def _named(
-    weights: dict[tuple[int, str], float], tree: _Tree, frames: list[Frame], path: Path
-) -> dict[tuple[str, str], float]:
-    """By the stacks' text; those without weight, and the empty stack, are left out."""
+def _named(rows: list[tuple], tree: _Tree, frames: list[Frame], path: Path) -> list[tuple]:
+    """With the stacks' text in place of their node; those without weight, and the empty stack, are left out."""
     names = [_frame_text(frame) for frame in frames]
     if max(tree.frames) >= len(names):
         raise InputError(f"{path} names frame {max(tree.frames)} of {len(names)}: expected {SPEEDSCOPE}")
-    named: dict[tuple[str, str], float] = {}
+    named = []
     characters = 0
-    for (node, unit), weight in weights.items():
+    for thread, node, samples, weight, unit in rows:
         if node == 0 or weight == 0:
             continue
         stack = [names[frame] for frame in tree.stack(node)]
         characters += sum(map(len, stack)) + len(stack)
         if characters > _LIMIT_CHARACTERS:
             raise InputError(f"{path}: its stacks are deeper than can be shown as text: record a shorter time")
-        named[";".join(stack), unit] = named.get((";".join(stack), unit), 0) + weight
+        named.append((thread, ";".join(stack), samples, weight, unit))
     return named
 
 
@@ -196,9 +215,11 @@ def _frame_text(frame: Frame) -> str:
     return (f"{frame.name} ({place})" if frame.file else frame.name).replace(";", ",")
 
 
-def _part(path: Path, weights: dict[tuple[str, str], float], notes: list[str]) -> Part:
-    process = path.name.partition(".")[0]
-    rows = [(process, stack, weight, unit) for (stack, unit), weight in weights.items()]
-    stacks = pd.DataFrame(rows, columns=list(STACK_COLUMNS)).astype(STACK_COLUMNS)
+def _part(path: Path, rows: Iterable[tuple], notes: list[str]) -> Part:
+    """`rows`: thread, stack, samples, weight, unit; equal ones are added up."""
+    process, (_, *columns) = path.name.partition(".")[0], STACK_COLUMNS
+    stacks = pd.DataFrame(rows, columns=columns).assign(process=process)[list(STACK_COLUMNS)].astype(STACK_COLUMNS)
+    keys = ["process", "thread", "stack", "unit"]
+    stacks = stacks.groupby(keys, sort=False, as_index=False).sum(skipna=False)[list(STACK_COLUMNS)]
     info = {"file": str(path), "rank": -1, "world_size": None, "backend": None, "devices": [], "process_groups": []}
     return Part(stacks=stacks, info=info, notes=[f"{path.name}: {note}" for note in notes])

@@ -49,7 +49,7 @@ def run(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: bool)
             if ceilings:
                 write_ceilings(directory)
             recorded = directory if config.instrument else None
-            stacks = HostStacks(directory.path / "client.stacks.txt" if py_spy else None)
+            stacks = HostStacks(directory if py_spy else None, "client")
             with Deployment(model.path, plan, config, config.replicas, Path(folder), recorded) as deployment, stacks:
                 found = _asked(config, model, sizes, deployment, directory)
             with directory.editing() as manifest:
