@@ -9,7 +9,7 @@ import pytest
 from workbench.analyses import analyze
 from workbench.trace.loader import load
 
-# 30 of 40 samples' worth of work in `often`, the rest in `seldom`, on a thread of its own.
+# Three quarters of the work in `often`, the rest in `seldom`, on a thread of its own.
 PROGRAM = """
 import threading, time
 
@@ -33,13 +33,11 @@ def test_what_py_spy_writes(tmp_path, style):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     out = tmp_path / "stacks"
-    command = [shutil.which("py-spy") or "py-spy", "record", "--threads", "--rate", "100", "--format", style]
-    try:
-        done = subprocess.run(
-            [*command, "--output", out, "--", sys.executable, program], capture_output=True, text=True
-        )
-    except FileNotFoundError:
+    sampler = shutil.which("py-spy")
+    if sampler is None:
         pytest.skip("py-spy is not on PATH")
+    command = [sampler, "record", "--threads", "--rate", "100", "--format", style, "--output", out, "--"]
+    done = subprocess.run([*command, sys.executable, program], capture_output=True, text=True)
     if not out.exists():
         pytest.skip(f"py-spy may not trace processes here: {done.stderr.strip().splitlines()[:1]}")
     run = load(out)
