@@ -94,6 +94,13 @@ def test_step_model_by_hand(busy, own_ns):
     assert model.step_ns(many, 1e10) == (10_000 if not busy else 8_000 + 1000 + 400 * 25)
 
 
+def test_what_a_fetch_does_after_the_step_delays_nothing():
+    """The step is busy for 4,000 ns of a fetch of 5,000 ns: four fifths of the fetch's CPU time fall into it."""
+    waiting = steps(**MEASURED | {"wait_ns": [1000] * 2, "step_ns": [5_400] * 2})
+    assert StepModel.of(waiting, REPLAYED, contended=True).own_ns == 4000 - 0.8 * 2000
+    assert StepModel.of(waiting, REPLAYED, contended=False).own_ns == 4000
+
+
 def test_contention_counts_the_fetching_threads_of_a_host():
     processes = {f"trainer-{rank}": {"host": "a"} for rank in range(2)}
     manifest = {"processes": processes, "threads_per_rank": 1, "host": {"usable_cpus": [0, 1]}}

@@ -46,6 +46,19 @@ def test_rows_are_what_was_last_written(store):
     assert store.read_bytes == store.write_bytes == moved
 
 
+def test_rows_are_written_while_others_are_read(store):
+    random, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    before = some_columns(ROWS, generator)
+    store.write(np.arange(ROWS), before)
+    written, read = np.split(random.permutation(ROWS)[:300], [100])
+    values = some_columns(len(written), generator)
+    for column, found in zip(before, store.exchange(written, values, read), strict=True):
+        torch.testing.assert_close(found, column[torch.from_numpy(read)], rtol=0, atol=0)
+    for value, found in zip(values, store.read(written), strict=True):
+        torch.testing.assert_close(found, value, rtol=0, atol=0)
+    assert (store.cpu_ns > 0) == (store.tier == "ssd")
+
+
 def test_files_are_read_from_the_disk_or_say_that_they_are_not(tmp_path):
     store = FileStore(ROWS, LAYOUT, tmp_path)
     rows = np.arange(ROWS)

@@ -7,11 +7,12 @@ A row is a few *columns*: its weights and its optimizer's states, tensors [rows,
 import math
 import mmap
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,8 @@ from workbench.embeddings.file_rows import read_rows, write_rows
 from workbench.errors import InputError
 
 BLOCK_BYTES = (512, 4096)  # what O_DIRECT may ask offsets, sizes and buffers to be multiples of
-_READERS = 16  # requests under way at a time
+_THREADS = 16  # requests under way at a time
+_NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,13 @@ class Layout:
 
 class Store(Protocol):
     """Rows 0 to n - 1 behind a cache. `tier` is the memory that they lie in, `moved_row_bytes` what one of them moves
-    there; `read_bytes` and `write_bytes` count what was moved."""
+    there; `read_bytes` and `write_bytes` count what was moved, `cpu_ns` the CPU time of the store's own threads."""
 
     tier: str
     moved_row_bytes: int
     read_bytes: int
     write_bytes: int
+    cpu_ns: int = 0
 
     def read(self, rows: np.ndarray) -> list[Tensor]:
         """The columns of `rows` [n], which are distinct."""
@@ -67,11 +70,16 @@ class Store(Protocol):
     def write(self, rows: np.ndarray, columns: Sequence[Tensor]) -> None:
         """Replace the columns of `rows` [n], which are distinct."""
 
+    def exchange(self, written: np.ndarray, columns: Sequence[Tensor], read: np.ndarray) -> list[Tensor]:
+        """Write the `columns` of some rows and return those of others, of which none is among the written."""
+        self.write(written, columns)
+        return self.read(read)
+
     def flush(self) -> None:
         """Have the last store of a chain hold everything."""
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Rows in host memory."""
 
     tier = "dram"
@@ -93,10 +101,10 @@ class MemoryStore:
         pass
 
 
-class FileStore:
+class FileStore(Store):
     """Rows in a file of their own, each a record of whole blocks, so that writing one needs no reading.
 
-    O_DIRECT where the file system takes it; else through the page cache, and `how` says so. Requests run on _READERS
+    O_DIRECT where the file system takes it; else through the page cache, and `how` says so. Requests run on _THREADS
     threads, adjacent rows in one request. The file has no name: it is gone when the process ends, however it ends.
     """
 
@@ -111,37 +119,49 @@ class FileStore:
         except OSError as error:
             needed = f"{rows * layout.row_bytes:,} bytes of embedding rows"
             raise InputError(f"cannot keep {needed} in a file in {folder}: {error.strerror}") from None
-        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="file-rows")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="file-rows")
         self.read_bytes = self.write_bytes = 0
 
     def read(self, rows: np.ndarray) -> list[Tensor]:
-        order = np.argsort(rows)
-        records = self._records(len(rows))
-        self._move(read_rows, rows[order], records)
-        self.read_bytes += records.nbytes
-        columns = self._layout.zeros(len(rows))
-        for column, (start, end) in zip(columns, self._bounds(), strict=True):
-            _bytes_of(column)[torch.from_numpy(order)] = torch.from_numpy(records[:, start:end])
-        return columns
+        return self.exchange(_NO_ROWS, self._layout.zeros(0), rows)
 
     def write(self, rows: np.ndarray, columns: Sequence[Tensor]) -> None:
-        order = np.argsort(rows)
-        records = self._records(len(rows))
+        self.exchange(rows, columns, _NO_ROWS)
+
+    def exchange(self, written: np.ndarray, columns: Sequence[Tensor], read: np.ndarray) -> list[Tensor]:
+        """Reads do not wait for writes: requests of both kinds are under way together."""
+        order = np.argsort(written)
+        outgoing, incoming = self._records(len(written)), self._records(len(read))
         for column, (start, end) in zip(columns, self._bounds(), strict=True):
-            records[:, start:end] = _bytes_of(column)[torch.from_numpy(order)].numpy()
-        self._move(write_rows, rows[order], records)
-        self.write_bytes += records.nbytes
+            outgoing[:, start:end] = _bytes_of(column)[torch.from_numpy(order)].numpy()
+        writes = self._parts(write_rows, written[order], outgoing)
+        order = np.argsort(read)
+        self._move(writes, self._parts(read_rows, read[order], incoming))
+        self.write_bytes += outgoing.nbytes
+        self.read_bytes += incoming.nbytes
+        found = self._layout.zeros(len(read))
+        for column, (start, end) in zip(found, self._bounds(), strict=True):
+            _bytes_of(column)[torch.from_numpy(order)] = torch.from_numpy(incoming[:, start:end])
+        return found
 
     def flush(self) -> None:
         pass
 
-    def _move(self, request, rows: np.ndarray, records: np.ndarray) -> None:
-        """`request` for `rows` (rising) from or into `records`, in as many parts as there are threads."""
-        bounds = np.linspace(0, len(rows), min(_READERS, len(rows)) + 1).astype(int)
-        moved = self._pool.map(
-            lambda part: request(self._descriptor, rows[slice(*part)], records[slice(*part)]), pairwise(bounds)
-        )
-        if sum(moved) != len(rows):
+    def _parts(self, request: Callable, rows: np.ndarray, records: np.ndarray) -> list[Callable[[], int]]:
+        """`request` for `rows` (rising) from or into `records`, in as many parts as there are threads; each returns how
+        many rows it left."""
+        bounds = np.linspace(0, len(rows), min(_THREADS, len(rows)) + 1).astype(int)
+        return [
+            lambda part=slice(*ends): len(rows[part]) - request(self._descriptor, rows[part], records[part])
+            for ends in pairwise(bounds)
+        ]
+
+    def _move(self, *parts: list[Callable[[], int]]) -> None:
+        """Have the threads do the parts of all kinds, by turns."""
+        by_turns = [part for turn in zip_longest(*parts) for part in turn if part]
+        left, cpu_ns = np.array([(0, 0), *self._pool.map(_on_the_cpu, by_turns)]).sum(axis=0)
+        self.cpu_ns += int(cpu_ns)
+        if left:
             raise OSError("a file of embedding rows could not be read or written")
 
     def _records(self, rows: int) -> np.ndarray:
@@ -162,6 +182,12 @@ def put_rows(columns: Sequence[Tensor], rows: Tensor, values: Sequence[Tensor]) 
     """Replace `rows` [n], which are distinct, of every column."""
     for column, value in zip(columns, values, strict=True):
         column.index_copy_(0, rows.to(column.device), value.to(column.device))
+
+
+def _on_the_cpu(work: Callable[[], int]) -> tuple[int, int]:
+    """What `work` returns, and the CPU time that it took this thread, ns."""
+    before_ns = time.thread_time_ns()
+    return work(), time.thread_time_ns() - before_ns
 
 
 def _bytes_of(column: Tensor) -> Tensor:

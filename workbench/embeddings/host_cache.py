@@ -10,7 +10,7 @@ from workbench.embeddings.backing import Layout, Store, put_rows, take_rows
 from workbench.embeddings.cache_index import NONE, CacheIndex, Placement
 
 
-class HostCache:
+class HostCache(Store):
     """Caches rows of `backing`. A row that conflicts goes straight to or from it. Counts the rows that it serves and
     takes itself; the others count there."""
 

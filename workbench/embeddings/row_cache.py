@@ -2,7 +2,7 @@
 
 A batch passes through three moments; two batches are under way at a time.
 
-    fetch     its distinct rows are found, victims written back, misses read - while the batch before trains
+    fetch     its distinct rows are found, victims written back while misses are read - while the batch before trains
     begin     the batch before is done: its spilled rows are settled, and this batch's may be read and updated
     (begin)   of the next batch, or `flush`
 
@@ -55,11 +55,9 @@ class RowCache:
         placement = self.index.place(rows)
         began_ns = time.monotonic_ns()
         out = np.flatnonzero(placement.evicted != NONE)
-        if len(out):
-            victims = take_rows(self.columns, torch.from_numpy(placement.slots[out]))
-            self.store.write(placement.evicted[out], victims)
+        victims = take_rows(self.columns, torch.from_numpy(placement.slots[out]))
         missing = np.flatnonzero(~placement.hits)
-        values = self.store.read(rows[missing])
+        values = self.store.exchange(placement.evicted[out], victims, rows[missing])
         spills = placement.slots[missing] == NONE
         cached, spilled = np.flatnonzero(~spills), np.flatnonzero(spills)
         put_rows(self.columns, torch.from_numpy(placement.slots[missing[cached]]), _pick(values, cached))

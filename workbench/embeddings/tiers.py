@@ -49,7 +49,7 @@ class CacheConfig:
 
 
 class Fetched(NamedTuple):
-    """One batch for each cache, and what fetching them took: wall time, and CPU time of the fetching thread."""
+    """One batch for each cache, and what fetching them took: wall time, and CPU time of the fetching threads."""
 
     batches: list[CachedBatch]
     duration_ns: int
@@ -165,7 +165,7 @@ class CachedLookup(nn.Module):
     @torch.no_grad()
     def _fetch(self, indices: Tensor, offsets: Tensor) -> Fetched:
         kind = "storage" if self.config.backing == "ssd" else "memory"
-        began_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
+        began_ns, cpu_ns = time.monotonic_ns(), self._fetching_cpu_ns()
         with self.recorder.span("row_fetch", kind=kind, phase="prefetch"):
             bags = (len(offsets) - 1) // len(self.tables)
             ids = np.split(indices.cpu().numpy(), offsets[bags:-1:bags].tolist())
@@ -175,7 +175,11 @@ class CachedLookup(nn.Module):
                 cache.fetch(np.concatenate([ids[table] + self._first_row[table] for table in group]))
                 for cache, group in zip(self.caches, self._groups, strict=True)
             ]
-        return Fetched(batches, time.monotonic_ns() - began_ns, time.thread_time_ns() - cpu_ns)
+        return Fetched(batches, time.monotonic_ns() - began_ns, self._fetching_cpu_ns() - cpu_ns)
+
+    def _fetching_cpu_ns(self) -> int:
+        """CPU time so far of this thread and those of the stores."""
+        return time.thread_time_ns() + sum(store.cpu_ns for store in self._stores())
 
     def _pool(self, batches: Sequence[CachedBatch], offsets: Tensor) -> Tensor:
         """[bags, sum of dims]: each cache's slots are one table, and its group's bags one feature, table after table.
@@ -241,11 +245,14 @@ class CachedLookup(nn.Module):
 
     def _bytes_by_tier(self) -> dict[str, int]:
         found: dict[str, int] = {}
-        for store in (store for cache in self.caches for store in chain(cache.store)):
+        for store in self._stores():
             for way in ("read_bytes", "write_bytes"):
                 name = f"{store.tier}_{way}"
                 found[name] = found.get(name, 0) + getattr(store, way)
         return found
+
+    def _stores(self) -> list[Store]:
+        return [store for cache in self.caches for store in chain(cache.store)]
 
     def _group_of(self, table: int) -> int:
         return next(place for place, group in enumerate(self._groups) if table in group)

@@ -85,7 +85,10 @@ class StepModel:
         total = steps.sum()
         unique_rows, moved_rows = max(total["unique_rows"], 1), max(total["misses"] + total["written_rows"], 1)
         seek_ns = total["fetch_ns"] - total["move_ns"]  # all of it on the CPU
-        own_ns = steps["step_ns"] - steps["wait_ns"] - steps["settle_ns"] - contended * steps["fetch_cpu_ns"]
+        busy_ns = steps["step_ns"] - steps["wait_ns"] - steps["settle_ns"]
+        # While the step works it shares the CPUs with the fetch; what the fetch does after that delays nothing.
+        beside_share = (busy_ns / steps["fetch_ns"]).clip(upper=1)
+        own_ns = busy_ns - contended * beside_share * steps["fetch_cpu_ns"]
         return cls(
             own_ns=float(own_ns.median()),
             seek_ns=seek_ns / unique_rows,
