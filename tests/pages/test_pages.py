@@ -15,8 +15,8 @@ from workbench.analyses import analyze
 from workbench.metrics import define
 from workbench.trace.rundir import RunDirectory
 
-# A bar, a point or a line that a figure has drawn.
-_MARK = ".js-plotly-plot :is(.point path, path.point, path.js-line)"
+# A bar, a point, a line or a box that a figure has drawn.
+_MARK = ".js-plotly-plot :is(.point path, path.point, path.js-line, path.surface)"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
