@@ -13,7 +13,7 @@ from workbench.workloads.inference.client import RankClient
 from workbench.workloads.inference.lookups import LocalLookups, RemoteLookups
 from workbench.workloads.inference.main_shard import Admission, MainShard, Serving
 from workbench.workloads.inference.models import model_config
-from workbench.workloads.inference.models.config import ModelConfig
+from workbench.workloads.inference.models.config import ModelConfig, TableType
 from workbench.workloads.inference.models.exported import ExportedModel, export_model
 from workbench.workloads.inference.models.ranker import Ranker
 from workbench.workloads.inference.network import Link, precise_loop
@@ -69,6 +69,7 @@ def deployed(
     link: Link | None = None,
     tls: Tls | None = None,
     stand_ins: dict[str, Callable] | None = None,
+    table_type: TableType = "fp32",
 ):
     """Run `scenario` against the deployment; its result. A stand-in answers in place of the replica that it names
     (shard-0/1): async (message, call) -> bytes."""
@@ -77,7 +78,7 @@ def deployed(
         recorders = {name: Recorder(record, name) for name in ("main", "client", *(s.name for s in plan.shards))}
         servers, shards, addresses = [], {}, {}
         for shard in plan.shards:
-            sparse = shards[shard.name] = SparseShard(shard.name, recorders[shard.name])
+            sparse = shards[shard.name] = SparseShard(shard.name, recorders[shard.name], table_type)
             version = sparse.load(model, plan)
             for replica in range(replicas):
                 answer = (stand_ins or {}).get(f"{shard.name}/{replica}", sparse.lookup)
@@ -88,7 +89,7 @@ def deployed(
         placed = plan.at("", {name: tuple(found) for name, found in addresses.items()})
         workers = Workers(1)
         main = MainShard(recorders["main"], workers, Admission(concurrency, queue), batch_items, deadline_s=5.0)
-        main.serving = serving_of(model, placed, link or Link(), tls)
+        main.serving = serving_of(model, placed, link or Link(), tls, table_type)
         server = Server("127.0.0.1:0", RANK, main.rank, tls)
         await server.start()
         client = RankClient(f"127.0.0.1:{server.port}", model.config, recorders["client"], tls)
@@ -107,9 +108,11 @@ def deployed(
         return loop.run(play())
 
 
-def serving_of(model: ExportedModel, plan: Plan, link: Link, tls: Tls | None) -> Serving:
+def serving_of(
+    model: ExportedModel, plan: Plan, link: Link, tls: Tls | None, table_type: TableType = "fp32"
+) -> Serving:
     if not plan.shards:
-        return Serving(model.config, model.nets(), LocalLookups(model))
+        return Serving(model.config, model.nets(), LocalLookups(model, table_type))
     version = plan.version(model.version)
     clients = {shard.name: ShardClient(shard, version, link, link, tls) for shard in plan.shards}
     return Serving(model.config, model.nets(), RemoteLookups(model.config, plan, clients))

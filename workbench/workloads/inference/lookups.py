@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from workbench.workloads.inference.bags import Bags
-from workbench.workloads.inference.models.config import ModelConfig
+from workbench.workloads.inference.models.config import ModelConfig, TableType
 from workbench.workloads.inference.models.exported import ExportedModel
 from workbench.workloads.inference.models.lookup import serving_tables
 from workbench.workloads.inference.plan import Plan
@@ -43,9 +43,9 @@ class Lookups(Protocol):
 class LocalLookups:
     """All tables in this process: the singular configuration."""
 
-    def __init__(self, model: ExportedModel) -> None:
+    def __init__(self, model: ExportedModel, table_type: TableType = "fp32") -> None:
         rows = [model.rows(table.name) for table in model.config.tables]
-        self._tables = [serving_tables([rows[table] for table in tables]) for tables in model.config.table_ranges]
+        self._tables = [serving_tables([rows[t] for t in tables], table_type) for tables in model.config.table_ranges]
 
     @asynccontextmanager
     async def under_way(self, net: int, bags: Bags, deadline: float, lane: Lane) -> AsyncIterator[Arrived]:

@@ -12,7 +12,7 @@ from workbench.workloads.inference.strategies import shard_bytes
 
 def describe(config: Config, model: ModelConfig, plan: Plan, lookups: Sequence[float]) -> dict:
     """Fields of run.json. `lookups` [tables]: expected ids a request; `rpcs_per_request` is what one makes at most,
-    when each of its batches asks every shard for a row."""
+    when each of its batches asks every shard for a row. Bytes are those of fp32 rows, as planned."""
     lookups_of = {table.name: count for table, count in zip(model.tables, lookups, strict=True)}
     batches = -(-config.items // (config.batch_items or config.items))
     nets = [{table.name for table in net.tables} for net in model.nets]

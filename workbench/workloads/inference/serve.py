@@ -83,7 +83,10 @@ def run_server(
 ) -> None:
     """The same with a recorder at hand; also ends when the pipe `launcher` (a file descriptor) closes."""
     torch.set_num_threads(config.threads_per_process)
-    server = _Main(model, plan, config, recorder) if role == "main" else _Shard(model, plan, shard, replica, recorder)
+    if role == "main":
+        server = _Main(model, plan, config, recorder)
+    else:
+        server = _Shard(model, plan, shard, replica, config, recorder)
     with asyncio.Runner(loop_factory=precise_loop) as loop:
         loop.run(_live(server, config, launcher))
 
@@ -134,9 +137,11 @@ class _Shard:
 
     method = LOOKUP
 
-    def __init__(self, model: Path, plan: Path, name: str, replica: int, recorder: Recorder) -> None:
+    def __init__(
+        self, model: Path, plan: Path, name: str, replica: int, config: ServerConfig, recorder: Recorder
+    ) -> None:
         self._model, self._plan, self._replica = model, plan, replica
-        self._shard = SparseShard(name, recorder)
+        self._shard = SparseShard(name, recorder, config.table_type)
         self.answer = self._shard.lookup
 
     def address(self) -> str:
@@ -164,6 +169,7 @@ class _Main:
 
     def __init__(self, model: Path, plan: Path, config: ServerConfig, recorder: Recorder) -> None:
         self._model, self._plan, self._tls, self._uncontended = model, plan, tls_of(config), config.uncontended
+        self._table_type = config.table_type
         delay_ns = round(config.network_delay_us * 1e3)
         bytes_per_s = config.network_gbit_per_s * 1e9 / 8 if config.network_gbit_per_s else None
         self._links = [Link(delay_ns, bytes_per_s) for _ in range(2)]
@@ -211,7 +217,7 @@ class _Main:
     async def _serving(self, model: ExportedModel, plan: Plan, version: str) -> Serving:
         nets = await asyncio.to_thread(model.nets)
         if not plan.shards:
-            return Serving(model.config, nets, await asyncio.to_thread(LocalLookups, model))
+            return Serving(model.config, nets, await asyncio.to_thread(LocalLookups, model, self._table_type))
         # Not on a thread: gRPC's channels belong to the event loop.
         clients = {shard.name: ShardClient(shard, version, *self._links, self._tls) for shard in plan.shards}
         return Serving(model.config, nets, RemoteLookups(model.config, plan, clients, self._uncontended))

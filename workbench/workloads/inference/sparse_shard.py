@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workbench.trace.recorder import Recorder
 from workbench.workloads.inference.bags import Bags
+from workbench.workloads.inference.models.config import TableType
 from workbench.workloads.inference.models.exported import ExportedModel
 from workbench.workloads.inference.models.lookup import serving_tables
 from workbench.workloads.inference.plan import Piece, Plan
@@ -26,10 +27,10 @@ _VERSIONS = 2
 
 
 class SparseShard:
-    """Answers `Lookups/Lookup` for the shard that the plan calls `name`."""
+    """Answers `Lookups/Lookup` for the shard that the plan calls `name`, whose rows it keeps as `table_type`."""
 
-    def __init__(self, name: str, recorder: Recorder) -> None:
-        self.name, self._recorder = name, recorder
+    def __init__(self, name: str, recorder: Recorder, table_type: TableType = "fp32") -> None:
+        self.name, self._recorder, self._table_type = name, recorder, table_type
         self._lane_names = LaneNames()
         self._serving: dict[str, list[_NetTables | None]] = {}
 
@@ -38,7 +39,9 @@ class SparseShard:
         version = plan.version(model.version)
         self._serving.pop(version, None)
         held = [(net.name, pieces_of(plan.shard(self.name).pieces, net)) for net in model.config.nets]
-        self._serving[version] = [_NetTables(model, net, pieces) if pieces else None for net, pieces in held]
+        self._serving[version] = [
+            _NetTables(model, net, pieces, self._table_type) if pieces else None for net, pieces in held
+        ]
         while len(self._serving) > _VERSIONS:
             del self._serving[next(iter(self._serving))]
         return version
@@ -81,12 +84,12 @@ class SparseShard:
 class _NetTables:
     """The pieces of one net's tables, in the order in which bags and pooled rows travel."""
 
-    def __init__(self, model: ExportedModel, net: str, pieces: Sequence[Piece]) -> None:
+    def __init__(self, model: ExportedModel, net: str, pieces: Sequence[Piece], table_type: TableType) -> None:
         weights = [model.rows(piece.table, piece.piece, piece.pieces) for piece in pieces]
         self.net = net
         self.names = [piece.table for piece in pieces]
         self.rows = np.array([len(weight) for weight in weights])
-        self._tables = serving_tables(weights)
+        self._tables = serving_tables(weights, table_type)
 
     def pooled(self, bags: Bags, lane: Lane) -> Tensor:
         """Pooled rows [B, sum of widths] of bags [pieces, B]."""

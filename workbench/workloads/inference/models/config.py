@@ -9,6 +9,7 @@ from workbench.embeddings.tables import TableConfig
 from workbench.errors import InputError
 
 Architecture = Literal["dlrm", "multitask", "ncf", "din", "dien"]
+TableType = Literal["fp32", "int8", "int4"]  # how servers keep rows: lookup.py
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from workbench.errors import InputError
-from workbench.workloads.inference.models.config import ModelConfig
+from workbench.workloads.inference.models.config import ModelConfig, TableType
 from workbench.workloads.inference.models.nets import make_nets
 from workbench.workloads.inference.models.ranker import Ranker
 
@@ -63,10 +63,11 @@ def export_model(model: Ranker, path: Path) -> "ExportedModel":
     return ExportedModel(path)
 
 
-def load_model(path: Path) -> Ranker:
+def load_model(path: Path, table_type: TableType = "fp32") -> Ranker:
     """The exported model as one module in this process."""
     exported = ExportedModel(path)
-    return Ranker(exported.config, exported.nets(), [exported.rows(table.name) for table in exported.config.tables])
+    weights = [exported.rows(table.name) for table in exported.config.tables]
+    return Ranker(exported.config, exported.nets(), weights, table_type)
 
 
 class ExportedModel:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from workbench.embeddings.kernels import make_lookup
 from workbench.errors import InputError
-from workbench.workloads.inference.models.config import ModelConfig, NetConfig
+from workbench.workloads.inference.models.config import ModelConfig, NetConfig, TableType
 from workbench.workloads.inference.models.lookup import serving_tables
 from workbench.workloads.inference.models.nets import make_nets
 from workbench.workloads.training.config import Config as TrainingConfig
@@ -16,18 +16,26 @@ from workbench.workloads.training.model import DLRM
 
 
 class Ranker(nn.Module):
-    """`nets` are the dense layers, `weights` [tables] the rows [rows, dim] of every table, in the config's order."""
+    """`nets` are the dense layers, `weights` [tables] the rows [rows, dim] of every table, in the config's order; it
+    looks rows up as `table_type`."""
 
-    def __init__(self, config: ModelConfig, nets: nn.ModuleList, weights: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self, config: ModelConfig, nets: nn.ModuleList, weights: Sequence[np.ndarray], table_type: TableType = "fp32"
+    ) -> None:
         super().__init__()
         self.config, self.nets, self.weights = config, nets, weights
-        self._tables = [serving_tables([weights[table] for table in tables]) for tables in config.table_ranges]
+        self._tables = [serving_tables([weights[t] for t in tables], table_type) for tables in config.table_ranges]
 
     @classmethod
     def untrained(cls, config: ModelConfig) -> "Ranker":
         """Random weights by the config's seed."""
         weights = make_lookup(config.tables, "torch", 0.0, "cpu", config.seed).weights
         return cls(config, make_nets(config), [weight.numpy() for weight in weights])
+
+    @property
+    def table_bytes(self) -> int:
+        """What the rows of all tables take in memory."""
+        return sum(tables.size_bytes for tables in self._tables)
 
     @torch.inference_mode()
     def forward(self, dense: Tensor, lengths: Tensor, ids: Tensor) -> Tensor:
