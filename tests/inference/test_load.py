@@ -12,9 +12,10 @@ from workbench.trace.readers import spans
 from workbench.trace.recorder import Recorder
 from workbench.workloads.inference.client import Answer
 from workbench.workloads.inference.config import Config
-from workbench.workloads.inference.load import HeldSpans, drive
+from workbench.workloads.inference.load import EarlierStarts, drive
 from workbench.workloads.inference.models import model_config
 from workbench.workloads.inference.requests import make_requests, request_sizes
+from workbench.workloads.inference.tracing import Lane, TraceContext
 
 pytest.importorskip("mlperf_loadgen")
 
@@ -91,18 +92,24 @@ def test_the_search_ends_near_what_one_server_can_do(tmp_path):
     assert 60 < load.report["result_scheduled_samples_per_sec"] < 260
 
 
-def test_held_spans_begin_when_their_request_was_to_be_sent(tmp_path):
+def test_requests_begin_when_they_were_to_be_sent_and_are_there_before_that_is_known(tmp_path):
+    def recorded():
+        return spans.read(tmp_path / "client.spans.jsonl").events.set_index("name")
+
     with Recorder(tmp_path, "client") as recorder:
-        held = HeldSpans(recorder)
-        held.add("request", 1000, 5000, lane="request-0", step=7)
-        held.add("rpc", 2000, 4000, lane="request-0", step=7, kind="communication")
-        held.step = 7
-        held.metric("latency_ns", 4000)
+        starts = EarlierStarts(recorder)
+        lane = Lane(starts, "request-0", TraceContext.new(7))
+        with lane.span("request"), lane.span("rpc", kind="communication"):
+            pass
+        starts.step = 7
+        starts.metric("latency_ns", 4000)
         recorder.flush()
-        assert len(spans.read(tmp_path / "client.spans.jsonl").events) == 1
-        held.release({7: 300})
-    events = spans.read(tmp_path / "client.spans.jsonl").events.set_index("name")
-    assert events.loc["request", "duration_ns"] == 4300 and events.loc["rpc", "duration_ns"] == 2000
+        sent = recorded()
+        starts.correct({7: 300})
+    corrected = recorded()
+    assert sorted(corrected.index) == sorted(sent.index) == ["request", "rpc"]
+    assert (sent["start_ns"] - corrected["start_ns"]).to_dict() == {"request": 300, "rpc": 0}
+    assert (corrected["duration_ns"] - sent["duration_ns"]).to_dict() == {"request": 300, "rpc": 0}
 
 
 def test_sizes_of_requests(tmp_path):

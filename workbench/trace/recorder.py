@@ -8,6 +8,7 @@ The recorder knows no framework. GPU work is asynchronous, so a span around it w
 by `workloads/profiling.py`) marks both ends on the device and tells the duration once it is known.
 """
 
+import itertools
 import os
 import socket
 import threading
@@ -21,10 +22,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, Header
+from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, Header, SpanLine
 
 FLUSH_SECONDS = 0.5
 HEARTBEAT_SECONDS = 5.0
+_SPANS_A_WRITE = 64
 _MARKS = "marks"  # where a span keeps its device marks until they are resolved
 
 METRICS_SCHEMA = pa.schema(
@@ -102,7 +104,7 @@ class Recorder:
         self.enabled = directory is not None
         self.step = -1
         # Deques: several threads append while the flushing thread takes from the other end, without a lock.
-        self._closed: deque[dict] = deque()
+        self._closed: deque[dict | SpanLine] = deque()
         self._metrics: deque[tuple] = deque()
         if not self.enabled:
             return
@@ -138,6 +140,12 @@ class Recorder:
             _check(name, fields)
             self._closed.append(_record(name, start_ns, end_ns, step, lane, fields))
 
+    def add_line(self, line: SpanLine) -> None:
+        """A span whose line the caller made, and vouches for. It may be added again after a change: of lines with the
+        same ids readers take the last."""
+        if self.enabled:
+            self._closed.append(line)
+
     def metric(self, name: str, value: float) -> None:
         """One point of a time series (loss, samples_per_s, resident_bytes...), stamped with the current step."""
         if self.enabled:
@@ -161,10 +169,12 @@ class Recorder:
         if not self.enabled:
             return
         with self._lock:
-            if spans := list(_drain(self._closed)):
+            # A few at a time: each write lets other threads run, which would wait for a long one's encoding.
+            while spans := list(itertools.islice(_drain(self._closed), _SPANS_A_WRITE)):
                 if self.device:
                     for span in spans:
-                        self._take_device_time(span)
+                        if isinstance(span, dict):
+                            self._take_device_time(span)
                 self._file.write(self._encoder.encode_lines(spans))
             if metrics := list(_drain(self._metrics)):
                 batch = pa.record_batch([list(column) for column in zip(*metrics, strict=True)], schema=METRICS_SCHEMA)

@@ -93,8 +93,8 @@ class Header(msgspec.Struct, tag_field="record", tag="header", kw_only=True):
     monotonic_ns: _Time
 
 
-class Span(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_defaults=True):
-    """One span, written when it closes. `start_ns` is on the writer's monotonic clock.
+class SpanLine(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_defaults=True, gc=False):
+    """One span as it is written when it closes. `start_ns` is on the writer's monotonic clock.
 
     `trace`, `span` and `parent` are ids of W3C Trace Context, in hexadecimal: 32, 16 and 16 digits.
     """
@@ -117,6 +117,10 @@ class Span(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_de
     parent: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")] = ""
     source: str = "measured"
     tags: str = ""
+
+
+class Span(SpanLine, tag_field="record", tag="span", kw_only=True):
+    """One span as it is read: checked, which would be a third of the cost of writing it."""
 
     def __post_init__(self) -> None:
         _member("kind", self.kind, KINDS)

@@ -119,11 +119,15 @@ def _own_cpu_ns(paths: Paths) -> np.ndarray:
 
 
 def _outside_cpu_ns(run: Run, in_spans_ns: float, requests: int) -> float:
-    """Mean CPU time a request that servers spent outside of spans, between each one's first and last request."""
+    """Mean CPU time a request that servers spent outside of spans, between each one's first and last request.
+
+    `requests` left spans, which took `in_spans_ns` together; those that were not sampled left readings alone.
+    """
     clock = run.metrics
     clock = clock[(clock["name"] == "process_cpu_ns") & (clock["process"] != _CLIENT)]
     if not len(clock) or requests < 2:
         return 0.0
     spent = clock.groupby("process", observed=True)["value"].agg(["first", "last"])
     whole_ns = float((spent["last"] - spent["first"]).sum())
-    return max(whole_ns - in_spans_ns * (requests - 1) / requests, 0.0) / (requests - 1)
+    served = max(requests, clock["step"].nunique())
+    return max(whole_ns / (served - 1) - in_spans_ns / requests, 0.0)

@@ -24,7 +24,7 @@ def read(path: Path) -> Part:
     records, notes = _records(Path(path))
     if not records or not isinstance(records[0], Header):
         raise InputError(f"{path} is no span file: its first line is not a header")
-    header, spans = records[0], [record for record in records[1:] if isinstance(record, Span)]
+    header, spans = records[0], _as_last_told([record for record in records[1:] if isinstance(record, Span)])
     if header.schema > SCHEMA_VERSION:
         raise InputError(f"{path} has schema {header.schema}; this workbench reads up to {SCHEMA_VERSION}")
     to_unix_ns = header.wall_ns - header.monotonic_ns
@@ -45,6 +45,12 @@ def read(path: Path) -> Part:
     columns["parent_id"] = np.where(callers >= 0, callers, enclosing)
     info = {"file": str(path), "process": header.process, "rank": header.rank, "host": header.host, "pid": header.pid}
     return Part(events=events_frame(columns), info=info, notes=notes)
+
+
+def _as_last_told(spans: list[Span]) -> list[Span]:
+    """Of spans that were written again, with the same id, the last line; in the order of those lines."""
+    last = {(span.trace, span.span): place for place, span in enumerate(spans) if span.span}
+    return [span for place, span in enumerate(spans) if not span.span or last[span.trace, span.span] == place]
 
 
 def _callers(

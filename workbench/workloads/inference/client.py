@@ -1,5 +1,6 @@
 """A caller of the main shard: sends requests, and records what each saw."""
 
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,13 +27,22 @@ class Answer:
 
 
 class RankClient:
-    """One channel to a main shard. Every request is a trace of its own, numbered by the recorder's step."""
+    """One channel to a main shard. Every request is a trace of its own, numbered by the recorder's step; `trace_share`
+    of them are sampled, and the others leave no span in any process."""
 
-    def __init__(self, address: str, model: ModelConfig, recorder: Recorder, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        model: ModelConfig,
+        recorder: Recorder,
+        tls: Tls | None = None,
+        trace_share: float = 1.0,
+    ) -> None:
         self._channel = open_channel(address, tls)
         self._call = self._channel.unary_unary(RANK)
         self._format, self._recorder = RequestFormat(model), recorder
         self._lane_names = LaneNames()
+        self._trace_share, self._draws = trace_share, random.Random(0)
 
     async def rank(
         self,
@@ -41,12 +51,14 @@ class RankClient:
         deadline_s: float,
         intended_ns: int | None = None,
         tags: str = "",
-        sampled: bool = True,
+        sampled: bool | None = None,
     ) -> Answer:
         """Send request `number` now. It was to be sent at `intended_ns` (`time.monotonic_ns`; None: now): latency
         counts from there, since a caller who is late for lack of answers would otherwise hide the queue.
 
-        One that is not `sampled` leaves no span anywhere."""
+        `sampled` says whether it leaves spans (None: drawn)."""
+        if sampled is None:
+            sampled = self._draws.random() < self._trace_share
         start_ns = time.monotonic_ns() if intended_ns is None else intended_ns
         with self._lane_names.taken() as name:
             lane = Lane(self._recorder, name, TraceContext.new(number, sampled))

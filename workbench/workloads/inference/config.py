@@ -73,6 +73,7 @@ class Config(ServerConfig):
     sla_percentile: float = 99.0
     min_duration_s: float = 10.0
     seed: int = 0
+    trace_share: float = 1.0  # of requests that leave spans, drawn at random; W3C's sampled flag tells every process
     instrument: bool = True  # false records nothing: only to measure what recording costs
 
     def __post_init__(self) -> None:
@@ -84,6 +85,8 @@ class Config(ServerConfig):
         if self.exported is not None and not Path(self.exported).is_dir():
             raise InputError(f"setting exported={self.exported}: there is no such folder")
         above_zero("qps", "sla_ms", "min_duration_s", of=self)
+        if not 0 <= self.trace_share <= 1:
+            raise InputError(f"setting trace_share={self.trace_share}: must lie between 0 and 1")
         if not 0 < self.sla_percentile < 100:
             raise InputError(f"setting sla_percentile={self.sla_percentile}: must lie between 0 and 100")
         if self.load != "serial" and importlib.util.find_spec("mlperf_loadgen") is None:

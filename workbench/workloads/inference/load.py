@@ -5,7 +5,7 @@
 rate whose `sla_percentile` latency stays within `sla_ms`.
 
 LoadGen calls from a thread of its own and counts latency from the moment at which it meant to send. It tells those
-moments only in its trace, afterwards: until then the spans that begin with them are held back (`HeldSpans`). Its rules
+moments only in its trace, afterwards: the spans that begin with them are corrected then (`EarlierStarts`). Its rules
 for submissions (600 s a test) are set aside for `min_duration_s` and `requests`; its logs, in the run's folder
 `loadgen`, say so.
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 from workbench.errors import WorkFailed
 from workbench.trace.recorder import Recorder
+from workbench.trace.schema import SpanLine
 from workbench.workloads.inference.client import Answer, Echo, RankClient
 from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.protocol.messages import Request
@@ -33,30 +34,36 @@ _TRACED = re.compile(r'"name":"Sample".*"ph":"b".*"ts":([\d.]+),"args":\{"sample
 _LOGGED = ":::MLLOG "
 
 
-class HeldSpans:
-    """A recorder for `RankClient` that keeps back what begins when a request was to be sent, until that is known."""
+class EarlierStarts:
+    """A recorder for `RankClient` that learns only afterwards when its requests were to be sent.
+
+    Spans are recorded as they close, so that a kill loses no more of them than elsewhere. Those that begin when a
+    request was to be sent are recorded once more when that is known, and latencies only then.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self.enabled, self.process, self.step = recorder.enabled, recorder.process, -1
         self._recorder = recorder
-        self._spans: list[tuple[str, int, int, dict]] = []
+        self._requests: list[SpanLine] = []
         self._latencies: list[tuple[int, float]] = []
 
-    def add(self, name: str, start_ns: int, end_ns: int, **fields: Any) -> None:
-        """As `Recorder.add`."""
-        if name in ("request", "send_delay"):
-            self._spans.append((name, start_ns, end_ns, fields))
-        else:
-            self._recorder.add(name, start_ns, end_ns, **fields)
+    def add_line(self, line: SpanLine) -> None:
+        """As `Recorder.add_line`."""
+        self._recorder.add_line(line)
+        if line.name in ("request", "send_delay"):
+            self._requests.append(line)
 
     def metric(self, name: str, value: float) -> None:
         """As `Recorder.metric`."""
         self._latencies.append((self.step, value))
 
-    def release(self, delays_ns: dict[int, int]) -> None:
-        """Record all, each beginning `delays_ns` of its request (by number; 0 without) earlier than it was sent."""
-        for name, start_ns, end_ns, fields in self._spans:
-            self._recorder.add(name, start_ns - delays_ns.get(fields["step"], 0), end_ns, **fields)
+    def correct(self, delays_ns: dict[int, int]) -> None:
+        """Let every request (by number; 0 without) begin `delays_ns` earlier than it was sent."""
+        for line in self._requests:
+            if delay_ns := delays_ns.get(line.step):
+                line.start_ns -= delay_ns
+                line.duration_ns += delay_ns
+                self._recorder.add_line(line)
         for step, latency_ns in self._latencies:
             self._recorder.step = step
             self._recorder.metric("latency_ns", latency_ns + delays_ns.get(step, 0))

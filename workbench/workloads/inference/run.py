@@ -23,7 +23,7 @@ from workbench.workloads.directory import create_run, write_ceilings
 from workbench.workloads.inference.client import Echo, RankClient
 from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.deployment import Deployment
-from workbench.workloads.inference.load import LIBRARY_REQUESTS, HeldSpans, drive
+from workbench.workloads.inference.load import LIBRARY_REQUESTS, EarlierStarts, drive
 from workbench.workloads.inference.manifest import describe
 from workbench.workloads.inference.models.exported import ExportedModel
 from workbench.workloads.inference.network import precise_loop
@@ -64,9 +64,9 @@ def _asked(
 
     async def ask() -> dict:
         with directory.recorder("client") if config.instrument else Recorder(None) as recorder:
-            held = HeldSpans(recorder)
-            sender = recorder if config.load == "serial" else held
-            client = RankClient(deployment.plan.main, model.config, sender, tls_of(config))
+            starts = EarlierStarts(recorder)
+            sender = recorder if config.load == "serial" else starts
+            client = RankClient(deployment.plan.main, model.config, sender, tls_of(config), config.trace_share)
             shards = [shard.addresses[0] for shard in deployment.plan.shards]
             echo = Echo(shards, recorder, tls_of(config))
             await _until_serving(client, deployment)
@@ -76,7 +76,7 @@ def _asked(
                 found = results(await replay(client, echo, requests, config))
             else:
                 load = await drive(client, echo, list(requests), config, directory.path / "loadgen")
-                held.release(load.delays_ns)
+                starts.correct(load.delays_ns)
                 found = results(load.answers) | {"loadgen": load.report}
             await client.close()
             await echo.close()

@@ -14,7 +14,6 @@ import heapq
 import os
 import random
 import re
-import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
@@ -23,14 +22,18 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from workbench.trace.recorder import Recorder
+from workbench.trace.schema import SpanLine
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _VENDOR = "recsys-workbench="
 _STEP = re.compile(_VENDOR + r"(\d{1,15})")
-# Servers are forked from one process: each must draw span ids of its own.
-_span_ids = random.Random()
-os.register_at_fork(after_in_child=_span_ids.seed)
+# Servers are forked from one process: each must draw ids of its own.
+_ids = random.Random()
+os.register_at_fork(after_in_child=_ids.seed)
 _OFF = Recorder(None)
+# To read a thread's CPU clock is a system call, and half of a span's cost. Until a reading is so old, the time that has
+# passed on the thread since counts as CPU time: it errs where the thread was interrupted, and by no more.
+_READING_HOLDS_NS = 20_000
 
 
 class TraceContext(NamedTuple):
@@ -45,7 +48,8 @@ class TraceContext(NamedTuple):
     @classmethod
     def new(cls, step: int = -1, sampled: bool = True) -> "TraceContext":
         """The root of a new trace. One that is not sampled has no span, but its calls must name one."""
-        return cls(secrets.token_hex(16), "" if sampled else secrets.token_hex(8), step, sampled)
+        parent = "" if sampled else f"{_ids.getrandbits(64) | 1:016x}"
+        return cls(f"{_ids.getrandbits(128) | 1:032x}", parent, step, sampled)
 
     @classmethod
     def received(cls, metadata: Iterable[tuple[str, str]]) -> "TraceContext":
@@ -67,34 +71,50 @@ class TraceContext(NamedTuple):
 class Lane:
     """One strand of a request's work: one task, and the threads that it waits for."""
 
-    def __init__(self, recorder: Recorder, name: str, context: TraceContext) -> None:
-        self.recorder, self.name, self.context = recorder if context.sampled else _OFF, name, context
-        self._open: _Span | None = None
-        self._phase = ""
+    def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: "_Span | None" = None) -> None:
+        self.recorder, self.name, self.received = recorder if context.sampled else _OFF, name, context
+        self._open = around  # the innermost span; that of the lane which this one branches off, at first
         self._thread = threading.get_ident()  # of the event loop
-        self._cpu_ns = 0
-        self._running_since_ns: int | None = None
+        # The lane's CPU time when the clock was last read, when that was, and what it is ahead of the thread's.
+        self._cpu_ns = self._read_ns = self._cpu_offset_ns = 0
 
-    def span(self, name: str, kind: str = "span", start_ns: int | None = None, **fields: Any) -> "_Span":
+    @property
+    def context(self) -> TraceContext:
+        """Where a call that is made now hangs."""
+        received = self.received
+        if self._open is None:
+            return received
+        return TraceContext(received.trace, self._open.id, received.step, received.sampled)
+
+    def span(
+        self,
+        name: str,
+        kind: str = "span",
+        *,
+        start_ns: int | None = None,
+        phase: str = "",
+        message_bytes: int | None = None,
+        source: str = "measured",
+        tags: str = "",
+    ) -> "_Span":
         """A context manager around a part of the work; its CPU time is counted while the lane runs.
 
-        `start_ns` says that it began before this moment; `fields` are those of `schema.Span`, of which `phase` passes
-        on to all spans inside.
+        `start_ns` says that it began before this moment, `phase` passes on to all spans inside, the others are as in
+        `schema.Span`.
         """
         if not self.recorder.enabled:
-            return self.recorder.span(name)
-        return _Span(self, name, start_ns, {"kind": kind, **fields})
+            return _OFF.span(name)
+        return _Span(self, name, kind, start_ns, phase, message_bytes, source, tags)
 
-    def note(self, **fields: Any) -> None:
+    def note(self, *, message_bytes: int | None = None, tags: str = "") -> None:
         """Add what is known only now to the span that is open."""
         if self._open is not None:
-            self._open.fields.update(fields)
+            self._open.message_bytes = message_bytes
+            self._open.tags = tags or self._open.tags
 
     def branch(self, name: str) -> "Lane":
         """A lane for work that runs beside this one, caused by the span that is open now."""
-        beside = Lane(self.recorder, f"{self.name}/{name}", self.context)
-        beside._phase = self._phase
-        return beside
+        return Lane(self.recorder, f"{self.name}/{name}", self.received, self._open)
 
     async def run(self, work: Coroutine) -> Any:
         """Await `work` as this lane's, counting its CPU time."""
@@ -102,6 +122,9 @@ class Lane:
 
     async def run_on(self, pool: Executor, function: Callable, *arguments: Any) -> Any:
         """function(*arguments) on a thread of `pool` while the lane's task waits for it, counting its CPU time."""
+        loop = asyncio.get_running_loop()
+        if not self.recorder.enabled:
+            return await loop.run_in_executor(pool, function, *arguments)
         spent_ns: list[int] = []
 
         def counted() -> Any:
@@ -112,55 +135,87 @@ class Lane:
                 spent_ns.append(time.thread_time_ns() - began_ns)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, counted)
+            return await loop.run_in_executor(pool, counted)
         finally:
             # Added here and not on the thread, where a span of its own may be open: it is part of those around.
             self._cpu_ns += sum(spent_ns)
+            self._cpu_offset_ns += sum(spent_ns)
 
-    def resume(self) -> None:
-        """From here on the event loop's CPU time is the lane's."""
-        self._running_since_ns = time.thread_time_ns()
-
-    def pause(self) -> None:
-        """Until here it was."""
-        self._cpu_ns, self._running_since_ns = self.cpu_ns, None
-
-    @property
-    def cpu_ns(self) -> int:
-        """A reading of the lane's CPU clock, to be compared with others on the same thread: a worker's spans begin and
-        end on it, and count its time alone."""
+    def cpu_ns(self, now_ns: int) -> int:
+        """The lane's CPU clock at `now_ns` (`time.monotonic_ns`), to be compared with others on the same thread: a
+        worker's spans begin and end on it, and count its time alone."""
         if threading.get_ident() != self._thread:
             return time.thread_time_ns()
-        since_ns = self._running_since_ns
-        return self._cpu_ns if since_ns is None else self._cpu_ns + time.thread_time_ns() - since_ns
+        since_ns = now_ns - self._read_ns
+        if since_ns <= _READING_HOLDS_NS:
+            return self._cpu_ns + since_ns
+        self._cpu_ns, self._read_ns = time.thread_time_ns() + self._cpu_offset_ns, now_ns
+        return self._cpu_ns
+
+    def _goes_on(self) -> None:
+        """From here on the event loop's CPU time is the lane's."""
+        self._cpu_offset_ns = self._cpu_ns - time.thread_time_ns()
+        self._read_ns = time.monotonic_ns()
+
+    def _waits(self) -> None:
+        """Until here it was."""
+        self._cpu_ns = self.cpu_ns(time.monotonic_ns())
 
 
 class _Span:
-    __slots__ = ("around", "caller", "cpu_ns", "fields", "lane", "name", "phase_around", "start_ns")
+    """A span of a lane, while it is open."""
 
-    def __init__(self, lane: Lane, name: str, start_ns: int | None, fields: dict) -> None:
-        self.lane, self.name, self.start_ns, self.fields = lane, name, start_ns, fields
+    __slots__ = (
+        "around", "cpu_ns", "id", "kind", "lane", "message_bytes", "name", "phase", "source", "start_ns", "tags",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        lane: Lane,
+        name: str,
+        kind: str,
+        start_ns: int | None,
+        phase: str,
+        message_bytes: int | None,
+        source: str,
+        tags: str,
+    ) -> None:
+        self.lane = lane
+        self.name = name
+        self.kind = kind
+        self.start_ns = start_ns
+        self.phase = phase
+        self.message_bytes = message_bytes
+        self.source = source
+        self.tags = tags
 
     def __enter__(self) -> "_Span":
         lane = self.lane
-        self.caller, self.around, self.phase_around = lane.context, lane._open, lane._phase
-        lane._phase = self.fields.setdefault("phase", lane._phase)
-        lane.context = TraceContext(self.caller.trace, f"{_span_ids.getrandbits(63) | 1:016x}", self.caller.step)
+        self.around = around = lane._open
         lane._open = self
-        self.cpu_ns = lane.cpu_ns
-        self.start_ns = self.start_ns or time.monotonic_ns()
+        if around is not None and not self.phase:
+            self.phase = around.phase
+        self.id = f"{_ids.getrandbits(64) | 1:016x}"
+        now_ns = time.monotonic_ns()
+        self.cpu_ns = lane.cpu_ns(now_ns)
+        self.start_ns = self.start_ns or now_ns
         return self
 
     def __exit__(self, error_type: type | None, *_) -> bool:
         end_ns = time.monotonic_ns()
-        lane, caller = self.lane, self.caller
+        lane, around = self.lane, self.around
+        received = lane.received
+        lane._open = around
         if error_type is not None:
-            self.fields["tags"] = f"{self.fields.get('tags', '')} error".strip()
-        lane.recorder.add(
-            self.name, self.start_ns, end_ns, lane=lane.name, step=caller.step, trace=caller.trace,
-            span=lane.context.parent, parent=caller.parent, cpu_ns=lane.cpu_ns - self.cpu_ns, **self.fields,
+            self.tags = f"{self.tags} error".strip()
+        lane.recorder.add_line(
+            SpanLine(
+                name=self.name, kind=self.kind, start_ns=self.start_ns, duration_ns=end_ns - self.start_ns,
+                lane=lane.name, phase=self.phase, step=received.step, message_bytes=self.message_bytes,
+                cpu_ns=lane.cpu_ns(end_ns) - self.cpu_ns, trace=received.trace, span=self.id,
+                parent=received.parent if around is None else around.id, source=self.source, tags=self.tags,
+            )
         )  # fmt: skip
-        lane.context, lane._open, lane._phase = caller, self.around, self.phase_around
         return False
 
 
@@ -171,15 +226,15 @@ class _Counted:
         self.lane, self.work = lane, work
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        step, argument = self.work.send, None
+        lane, step, argument = self.lane, self.work.send, None
         while True:
-            self.lane.resume()
+            lane._goes_on()
             try:
                 waiting_for = step(argument)
             except StopIteration as finished:
                 return finished.value
             finally:
-                self.lane.pause()
+                lane._waits()
             try:
                 step, argument = self.work.send, (yield waiting_for)
             except BaseException as error:
