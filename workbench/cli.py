@@ -255,7 +255,9 @@ def report(paths: Paths, out: Out = None) -> None:
 def study(
     name: Annotated[str | None, typer.Argument(help="Without one: which there are.")] = None,
     scale: Annotated[Scale, typer.Option(help="Seconds, minutes on two cores, or a machine with a GPU.")] = Scale.SMALL,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeats that intervals come from.")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Repeats that intervals come from; without it, as the study says.")
+    ] = None,
     traces: Traces = TRACES,
 ) -> None:
     """Answer a paper's question beside its own figures; the last line of standard output is the study's folder."""

@@ -145,6 +145,12 @@ def test_a_curve_is_drawn_with_its_interval_and_the_papers_points():
     assert figure.layout.xaxis.type == "log" and figure.layout.title.subtitle.text == "simulated"
 
 
+def test_parts_of_a_stack_stand_on_one_another():
+    points = [{"cut": "1 shard", "ms": 1.0, "part": part} for part in ("dense", "sparse")]
+    figure = draw(Curve(title="t", table=points, x="cut", y="ms", colour="part", style="stack", source="modelled"))
+    assert figure.layout.barmode == "stack" and [trace.name for trace in figure.data] == ["dense", "sparse"]
+
+
 def test_every_column_and_count_is_defined():
     result = make_result("n", "q?", "tiny", 1, [], [], [])
     for key in [*result.table.columns, *result.summary]:

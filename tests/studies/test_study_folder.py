@@ -1,5 +1,6 @@
 """What a study leaves behind: complete, stopped in the middle, failed; and reading it back."""
 
+import importlib
 import json
 
 import pytest
@@ -69,6 +70,22 @@ def test_links_out_of_the_folder_are_left_out(tmp_path):
     inside.mkdir()
     (inside / "study-linked").symlink_to(path)
     assert latest(inside) == {}
+
+
+def test_every_study_says_how_many_seeds_it_needs(tmp_path, monkeypatch):
+    asked = []
+
+    def neo(scale, seeds, progress):
+        asked.append(seeds)
+
+    for name in studies.names():
+        module = importlib.import_module(f"workbench.studies.{name}")
+        assert module.SEEDS >= 3
+    neo.__module__ = "workbench.studies.neo"
+    monkeypatch.setattr("workbench.studies.neo.neo", neo)
+    for seeds in (None, 2):
+        studies.run("neo", "tiny", seeds, tmp_path, lambda text, share: None)
+    assert asked == [5, 2]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

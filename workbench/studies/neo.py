@@ -8,6 +8,8 @@ what does not depend on size: bytes by sharding scheme, balance, what fusion sav
 from workbench.studies.core.parts import Progress, run_parts
 from workbench.studies.core.result import StudyResult
 
+SEEDS = 5
+
 
 def neo(scale: str, seeds: int, progress: Progress) -> StudyResult:
     """Run all parts at `scale`: tiny takes seconds, small some minutes on two cores."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+_BARS = {"bar": "group", "stack": "stack"}  # style -> how bars of one x stand
+
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
@@ -22,7 +24,7 @@ class Curve:
     y: str
     source: Literal["measured", "modelled", "simulated"]
     colour: str = ""
-    style: Literal["line", "bar", "scatter"] = "line"
+    style: Literal["line", "bar", "stack", "scatter"] = "line"
     log_x: bool = False
     log_y: bool = False
     paper: list[dict[str, Any]] | None = None
@@ -41,10 +43,10 @@ def draw(curve: Curve) -> "Figure":
         _add(fig, curve, points, name=theme.label(name))
     if curve.paper:
         black = {"color": theme.BLACK, "symbol": "diamond-open", "size": 11}
-        _add(fig, curve, curve.paper, name="the paper", **({} if curve.style == "bar" else {"marker": black}))
+        _add(fig, curve, curve.paper, name="the paper", **({} if curve.style in _BARS else {"marker": black}))
     fig.update_xaxes(title=theme.label(curve.x), type="log" if curve.log_x else None)
     fig.update_yaxes(title=theme.label(curve.y), type="log" if curve.log_y else None, exponentformat="power")
-    if curve.style == "bar":
+    if curve.style in _BARS:
         fig.update_xaxes(type="category")
     elif curve.style == "line":  # few values, each with its own tick
         fig.update_xaxes(tickvals=sorted({point[curve.x] for point in curve.table}))
@@ -55,7 +57,7 @@ def draw(curve: Curve) -> "Figure":
     title = {"text": theme.label(curve.title, 100), "subtitle": {"text": curve.source}}
     # Beside the plot, a legend of any length leaves title and labels alone.
     legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
-    return theme.finish(fig.update_layout(title=title, legend=legend, height=440, barmode="group"))
+    return theme.finish(fig.update_layout(title=title, legend=legend, height=440, barmode=_BARS.get(curve.style)))
 
 
 def _add(fig: "Figure", curve: Curve, points: list[dict], name: str, **look: Any) -> None:
@@ -67,7 +69,7 @@ def _add(fig: "Figure", curve: Curve, points: list[dict], name: str, **look: Any
         low, high = ([point[end] for point in points] for end in ("low", "high"))
         above, below = ([_distance(*pair) for pair in zip(ends, y, strict=True)] for ends in (high, low))
         look["error_y"] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
-    if curve.style == "bar":
+    if curve.style in _BARS:
         fig.add_bar(x=[theme.label(value) for value in x], y=y, name=name, **look)
         return
     mode = {"line": "lines+markers", "scatter": "markers"}[curve.style]
