@@ -90,6 +90,30 @@ def test_coded_payloads_are_close(folder, one_rank, case):
     assert not np.array_equal(pooled, expected["pooled 0"])
 
 
+def through_int8(rows: np.ndarray) -> np.ndarray:
+    """Rows [n, columns] float32 as they come out of int8: each 32 columns in 256 even steps of their own range."""
+    found = np.empty_like(rows)
+    for start in range(0, rows.shape[1], 32):
+        block = rows[:, start : start + 32]
+        smallest = block.min(axis=1, keepdims=True)
+        unit = (block.max(axis=1, keepdims=True) - smallest) / np.float32(255)
+        steps = np.rint((block - smallest) / np.maximum(unit, np.finfo(np.float32).tiny))
+        found[:, start : start + 32] = steps * unit + smallest
+    return found
+
+
+def test_int8_exchange_to_the_bit(folder, one_rank):
+    """A row that travels is what one rank has pooled of a sample: the columns of its tables, in their order."""
+    sharded, whole = parts(folder, "table-wise by int8", 2), one_rank("table-wise")["pooled 0"]
+    starts = np.cumsum([0, *(table.dim for table in TABLES)])
+    expected = np.empty_like(whole)
+    for rank in sharded:
+        held = [number for number, table in enumerate(TABLES) if f"weight {table.name} 0 0" in rank]
+        columns = np.concatenate([np.arange(starts[number], starts[number + 1]) for number in held])
+        expected[:, columns] = through_int8(whole[:, columns])
+    np.testing.assert_array_equal(np.concatenate([rank["pooled 0"] for rank in sharded]), expected)
+
+
 def test_replicas_agree_and_training_moves(folder, one_rank):
     start = one_rank("table-wise")
     weights = whole_tables([start], "state")

@@ -32,3 +32,19 @@ def test_no_columns_no_rows_and_constant_rows(precision):
 def test_fp16_saturates():
     coded = encode(torch.tensor([[1e6, -1e6]]), "fp16")
     assert decode(coded, 2, "fp16").tolist() == [[65504.0, -65504.0]]
+
+
+def test_an_int8_row_by_hand():
+    """Codes are steps of 5.1 / 255 = 0.02 above the smallest: 0, 50, 75 and 255 of them. The rest of the block repeats
+    the last column; then come the step and the smallest value."""
+    row = torch.tensor([[-1.0, 0.0, 0.5, 4.1]])
+    coded = encode(row, "int8")
+    assert coded[0, :32].tolist() == [0, 50, 75, 255] + 28 * [255]
+    step, smallest = coded[0, 32:].view(torch.float32).tolist()
+    assert smallest == -1.0 and step == pytest.approx(0.02, rel=1e-6)
+    torch.testing.assert_close(decode(coded, 4, "int8"), row, rtol=0, atol=1e-6)
+    # 0.51 lies between codes: it comes back as the nearer one.
+    between = torch.tensor([[-1.0, 0.509, 0.511, 4.1]])
+    torch.testing.assert_close(
+        decode(encode(between, "int8"), 4, "int8")[0, 1:3], torch.tensor([0.50, 0.52]), rtol=0, atol=1e-6
+    )
