@@ -1,5 +1,6 @@
 """The model's own parts against the obvious way to compute them."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from workbench.workloads.training.interaction import Concatenation, DotInteracti
 from workbench.workloads.training.manifest import describe, model_flops
 from workbench.workloads.training.mlp import FusedMLP, mlp
 from workbench.workloads.training.tables import ModelTables
+from workbench.workloads.training.train import Trainer
 
 
 def all_pairs(bottom: torch.Tensor, tables: list[torch.Tensor]) -> torch.Tensor:
@@ -190,6 +192,16 @@ def test_scaled_models_keep_flops_a_byte_widths_and_depth(preset):
     row_bytes = sum(table.pooling_factor * table.row_bytes for table in tables)
     ours, theirs = model_flops(config, training=False) / row_bytes, flops / (count * pooling * width * 4)
     assert ours == pytest.approx(theirs, rel=0.15)
+
+
+@pytest.mark.parametrize("preset", ["model-a", "model-i"])
+def test_deep_models_do_not_leap_at_the_first_updates(preset, tmp_path):
+    config = replace(PRESETS[preset](), ranks=1, global_batch_size=32, rows=(100, 500), pooling_factor=2.0)
+    trainer = Trainer(config, Recorder(None), tmp_path)
+    batches = trainer.redistribute(trainer.inputs())
+    losses = [(sums := trainer.step(batches)).log_loss / sums.samples for _ in range(4)]
+    # Labels' own entropy is about 0.6 nats; a model that knows nothing has ln 2.
+    assert losses[0] == pytest.approx(math.log(2), abs=0.05) and max(losses) < 0.9
 
 
 def test_manifest_counts_what_the_model_is():

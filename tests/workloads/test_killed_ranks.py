@@ -11,7 +11,7 @@ import pytest
 
 from workbench.trace import streams
 from workbench.trace.rundir import read_manifest
-from workbench.workloads.training.checkpoint import checkpoints_in
+from workbench.workloads.training.checkpoint import MANIFEST, checkpoints_in
 
 EVERY = 20
 
@@ -35,7 +35,7 @@ def losses(path: Path) -> dict[int, float]:
 @pytest.fixture
 def job(tmp_path):
     """torchrun, two ranks, one restart; ended whatever happens."""
-    settings = {"steps": 300, "checkpoint_every": EVERY, "checkpoints": tmp_path / "kept", "profile_steps": 0}
+    settings = {"steps": 300, "checkpoint_every": EVERY, "profile_steps": 0}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1",
                "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "workbench", "run", "training",
                "--preset", "tiny", "--traces", tmp_path / "runs", "--no-ceilings"]  # fmt: skip
@@ -49,17 +49,18 @@ def job(tmp_path):
 
 
 def test_a_killed_rank_loses_at_most_the_steps_since_the_last_checkpoint(job, tmp_path):
-    kept, runs = tmp_path / "kept", tmp_path / "runs"
-    wait_for(lambda: checkpoints_in(kept) or job.poll() is not None)
+    runs = tmp_path / "runs"
+    wait_for(lambda: [*runs.glob("*/checkpoints/step-*/" + MANIFEST)] or job.poll() is not None)
     [first] = runs.iterdir()
     os.kill(read_manifest(first)["processes"]["trainer-1"]["pid"], signal.SIGKILL)
     assert wait_for(lambda: job.poll() is not None) and job.returncode == 0, (tmp_path / "log").read_text()[-2000:]
     [second] = [path for path in runs.iterdir() if path != first]
     manifest = read_manifest(second)
-    assert manifest["status"] == "complete" and Path(manifest["config"]["resume"]).parent == kept
+    assert manifest["status"] == "complete" and Path(manifest["config"]["resume"]).parent == first / "checkpoints"
     assert read_manifest(first)["status"] in ("interrupted", "failed")
     before, after = losses(first), losses(second)
     resumed = min(after)
     assert resumed % EVERY == 0 and resumed > max(before) - EVERY - 1 and max(after) == 299
+    assert not (second / "checkpoints").exists() and checkpoints_in(first / "checkpoints")[-1].name == "step-00000300"
     again = before.keys() & after.keys()
     assert all(before[step] == after[step] for step in again)

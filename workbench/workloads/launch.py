@@ -6,6 +6,7 @@ launcher listens on every interface, for its rendezvous and again for its store.
 and that is how many hosts are used.
 """
 
+import functools
 import importlib
 import math
 import os
@@ -38,6 +39,7 @@ from workbench.workloads.heap import keep_freed_memory
 from workbench.workloads.profiling import CudaTimer, StepProfiler
 from workbench.workloads.stacks import HostStacks
 
+_FIRST_ATTEMPT = "run directory of the first attempt"
 _GRACE_SECONDS = 5.0  # for ranks to close their files, when one has failed or the user has interrupted
 
 
@@ -64,6 +66,25 @@ class Job:
 def under_torchrun() -> bool:
     """Whether torchrun started this process as one of its ranks."""
     return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def torchrun_restarts() -> int:
+    """How often torchrun has started this job's ranks again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def first_attempt() -> Path | None:
+    """The run directory of the first of torchrun's attempts that made one; none before that, or without torchrun."""
+    if not under_torchrun() or not _torchrun_store().check([_FIRST_ATTEMPT]):
+        return None
+    return Path(_torchrun_store().get(_FIRST_ATTEMPT).decode())
+
+
+@functools.cache
+def _torchrun_store() -> dist.Store:
+    """What all ranks of all attempts share, while torchrun lives."""
+    store, _, _ = next(rendezvous("env://"))
+    return store
 
 
 def world_size(configured: int) -> int:
@@ -178,9 +199,10 @@ def _join(job: Job, create: Callable[..., RunDirectory]) -> Path:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how torchrun stops ranks: let them close their files
     # torchrun's store outlives the ranks that it restarts, and with it the addresses of those that died.
-    store, _, _ = next(rendezvous("env://"))
-    store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    store = dist.PrefixStore(f"attempt {torchrun_restarts()}", _torchrun_store())
     directory, created = common_directory(store, rank, local_rank, create)
+    if rank == 0 and first_attempt() is None:
+        _torchrun_store().set(_FIRST_ATTEMPT, str(directory.path.resolve()))
     try:
         if job.ceilings and created:
             with _telling(directory, "measuring this machine"):

@@ -1,7 +1,6 @@
 """DLRM training: sharded embedding tables, replicated MLPs, synchronous steps over ranks."""
 
 import importlib.util
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,10 +44,13 @@ def _check_data(config: Config) -> None:
 
 def _resumed(config: Config) -> Config:
     """`config` with the one checkpoint that all ranks resume from, checked before any of them starts."""
+    from workbench.workloads import launch
     from workbench.workloads.training.checkpoint import checkpoints_in, newest_checkpoint
     from workbench.workloads.training.checkpointing import opened
 
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    restarted = launch.torchrun_restarts() > 0
+    if restarted and config.checkpoint_every and config.checkpoints is None and (first := launch.first_attempt()):
+        config = replace(config, checkpoints=str(first / "checkpoints"))  # of all attempts
     if restarted and config.checkpoints is not None and (found := checkpoints_in(Path(config.checkpoints))):
         config = replace(config, resume=str(found[-1]))
     elif config.resume is not None:

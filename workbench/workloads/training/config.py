@@ -11,6 +11,10 @@ from workbench.embeddings.sharding import uniform_plan
 from workbench.embeddings.tables import OptimizerName, RowDtype, TableConfig, log_spaced, synthetic_tables
 from workbench.errors import InputError
 
+# AdaGrad's first step moves every weight by the learning rate itself: through 14 layers or more of hundreds of inputs,
+# the default's 0.01 makes the second loss tens of nats.
+DEEP_LEARNING_RATE = 0.001
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -68,8 +72,9 @@ class Config:
     optimizer: OptimizerName = "rowwise_adagrad"  # of the tables; the MLPs have AdaGrad
     row_dtype: RowDtype = "fp32"  # what tables are stored as; arithmetic and optimizer state are fp32
     seed: int = 0
-    # Checkpoints, every so many steps (0: none), into a folder (none: the run directory's `checkpoints`). `resume` is a
-    # checkpoint, a folder of them or a run directory; when torchrun restarts ranks, they resume from `checkpoints`.
+    # Checkpoints, every so many steps (0: none), into a folder (none: `checkpoints` in the run directory, of the first
+    # attempt under torchrun). `resume` is a checkpoint, a folder of them or a run directory; when torchrun restarts
+    # ranks, they resume from the newest in the folder, if there is one.
     checkpoint_every: int = 0
     checkpoints: str | None = None
     resume: str | None = None
@@ -253,7 +258,7 @@ def model_a() -> Config:
     return Config(
         global_batch_size=128, tables=16, rows=(1_000, 50_000), dims=(4, 384), pooling_factor=15.0,
         interaction="concatenate", bottom_mlp=(448,) * 4, top_mlp=(448,) * 14, steps=20, evaluation_batches=1,
-        profile_every=10,
+        profile_every=10, dense_learning_rate=DEEP_LEARNING_RATE,
     )  # fmt: skip
 
 
@@ -271,7 +276,7 @@ def model_i() -> Config:
     return Config(
         global_batch_size=512, tables=8, rows=(1_000, 100_000), dim=92, pooling_factor=70.0,
         interaction="concatenate", bottom_mlp=(232,) * 10, top_mlp=(232,) * 31, steps=20, evaluation_batches=1,
-        profile_every=10,
+        profile_every=10, dense_learning_rate=DEEP_LEARNING_RATE,
     )  # fmt: skip
 
 
