@@ -21,14 +21,15 @@ import argparse
 import json
 import random
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 import torch.distributed as dist
+from support.blocks import seconds_a_step
 from support.disk import RandomRequests
 from support.intervals import median_interval
 
@@ -41,7 +42,7 @@ from workbench.workloads.training.config import Config, torchrec_peer
 from workbench.workloads.training.manifest import describe
 from workbench.workloads.training.train import Trainer
 
-BLOCK, UNTIMED = 8, 2  # steps of a round; at its start nothing is under way yet that a step could hide
+BLOCK, UNTIMED = 8, 2  # steps of a round
 FILLING_ROUNDS = 3
 FACTORS = (0.5, 1.0, 2.0)  # sizes of caches, of `share`
 LEAST_OF_MEMORY, LEAST_OF_BOUND, MOST_ERROR = 0.6, 0.7, 0.15
@@ -87,9 +88,9 @@ def body(ways: dict[str, Way], config, recorder, profiler, path) -> dict:
     for first in range(0, config.steps, BLOCK):
         for name in order.sample(list(trainers), len(trainers)):
             before = _kernel_bytes()
-            blocks[name].append(_block(trainers[name], batches[first : first + BLOCK], first))
+            blocks[name].append(seconds_a_step(trainers[name], batches[first : first + BLOCK], first, UNTIMED))
             read["by_the_kernel"] += _kernel_bytes() - before
-        samples += [_together(disk.seconds) for _ in range(DISK_SAMPLES)]
+        samples += [_slowest(disk.seconds) for _ in range(DISK_SAMPLES)]
     read["counted"] += _counted_bytes(trainers)
     for trainer in trainers.values():
         trainer.recorder.close()
@@ -99,25 +100,12 @@ def body(ways: dict[str, Way], config, recorder, profiler, path) -> dict:
     }  # fmt: skip
 
 
-def _block(trainer: Trainer, batches: list, first: int) -> float:
-    """Seconds a step, of those that are timed. Nothing is under way at the end: no exchange and no fetch."""
-    inputs = trainer.redistribute(iter(batches))
-    for step in range(BLOCK):
-        trainer.recorder.step = first + step
-        if step == UNTIMED:
-            started = time.perf_counter()
-        with trainer.recorder.span("step"):
-            trainer.step(inputs)
-    return (time.perf_counter() - started) / (BLOCK - UNTIMED)
-
-
-def _together(measured: Callable[[], float]) -> float:
-    """Seconds until all ranks have done it."""
+def _slowest(measured: Callable[[], float]) -> float:
+    """The longest of what all ranks measure at the same time."""
     dist.barrier()
-    started = time.perf_counter()
-    measured()
-    dist.barrier()
-    return time.perf_counter() - started
+    found = torch.tensor(measured())
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return float(found)
 
 
 def _stores(trainer: Trainer) -> list[FileStore]:

@@ -11,7 +11,7 @@ import numpy as np
 from workbench.embeddings.file_rows import read_rows, write_rows
 
 _FILLED_BYTES = 1 << 20
-_THREAD_REQUESTS = 400  # a sample, of each thread
+_THREAD_REQUESTS = 1000  # a sample, of each thread
 
 
 class RandomRequests:
