@@ -73,14 +73,13 @@ def test_segments_tile_the_union_by_the_innermost(events):
 def test_pieces_within_intervals(events, raw):
     windows = merge([start for start, _ in raw], [start + length for start, length in raw])
     segments = segments_of(*events)
-    pieces, window = segments.within(windows)
     expected = [
-        (event, max(start, low), min(end, high), number)
-        for number, (low, high) in enumerate(windows.tolist())
+        (event, max(start, low), min(end, high))
+        for low, high in windows.tolist()
         for event, start, end in listed(segments)
         if start < high and end > low
     ]
-    assert [(*piece, number) for piece, number in zip(listed(pieces), window.tolist(), strict=True)] == expected
+    assert listed(segments.within(windows)) == expected
 
 
 def test_joined_is_in_order_of_time():

@@ -58,43 +58,57 @@ def difference(a: Run, b: Run, *, by: Literal["operator", "name"] = "operator") 
 
 def _per_step(run: Run, lines: list[Timeline], keys: list[str], side: str) -> pd.DataFrame:
     """calls_<side> and duration_<side>_ns of each operator in a mean step of a mean rank, indexed by `keys`."""
-    events, launchers = run.events, launching_operators(run.events)
-    rows, ns = _owned(lines)
-    owner = np.where(launchers[rows] >= 0, launchers[rows], rows)
-    # Libraries name a transfer, and pass its tensors, each in its own way: its type is what two runs share.
-    transfers = np.logical_or.reduce(list(lasts(events).values()))
-    transfer = transfers[rows] & (events["collective"] != "").to_numpy()[rows]
-    # Few of millions of calls differ in what they are called and given: count by number, then name.
-    coded = {
-        "collective": np.where(transfer, events["collective"].cat.codes.to_numpy()[rows], -1),
-        "name": np.where(transfer, -1, events["name"].cat.codes.to_numpy()[owner]),
-        "operator": np.where(transfer, -1, events["operator_id"].to_numpy()[owner]),
+    rows, ns = _owned(len(run.events), lines)
+    owner, number, named = _called(run, rows)
+    # A call is counted once, whatever it launched; sorting is quick, for these stand nearly in order.
+    calls = np.sort(owner * len(named) + number, kind="stable")
+    calls = calls[np.diff(calls, prepend=-1) > 0] % len(named)
+    sums = {
+        f"calls_{side}": np.bincount(calls, minlength=len(named)),
+        f"duration_{side}_ns": np.bincount(number, ns, len(named)),
     }
-    owned = pd.DataFrame(coded | {"event": owner, "ns": ns})
-    sums = {f"calls_{side}": ("event", "nunique"), f"duration_{side}_ns": ("ns", "sum")}
-    table = owned.groupby(list(coded)).agg(**sums).reset_index()
-    table["name"] = np.where(
-        table["collective"] >= 0,
-        _texts(events["collective"], table["collective"]),
-        _texts(events["name"], table["name"]),
-    )
-    table["shapes"] = run.operators["input_dims"].reindex(table["operator"]).fillna("").to_numpy()
     nobody_ns = sum(total_ns(line.windows) for line in lines) - int(ns.sum())
     nobody = {"name": NO_OPERATOR, "shapes": "", f"calls_{side}": 0, f"duration_{side}_ns": nobody_ns}
-    table = pd.concat([table, pd.DataFrame([nobody])])
+    table = pd.concat([named.assign(**sums), pd.DataFrame([nobody])])
     return table.groupby(keys)[list(sums)].sum() / sum(len(line.steps) for line in lines)
 
 
-def _texts(column: pd.Series, codes: pd.Series) -> np.ndarray:
-    """Text [n] of each code [n] of a categorical column, "" for -1."""
-    return np.array([*column.cat.categories, ""], dtype=object)[codes]
+def _called(run: Run, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """The event [n] whose call each of the `rows` [n] is part of; a number [n] for what it is called and given; the
+    name and shapes that each number stands for. Few of millions of calls differ in them: texts come last."""
+    events, launchers = run.events, launching_operators(run.events, rows)
+    owner = np.where(launchers >= 0, launchers, rows)
+    # Libraries name a transfer, and pass its tensors, each in its own way: its type is what two runs share.
+    transfers = np.logical_or.reduce(list(lasts(events).values()))
+    transfer = transfers[rows] & (events["collective"] != "").to_numpy()[rows]
+    collective, name = (events[column].cat.codes.to_numpy() for column in ("collective", "name"))
+    operator = events["operator_id"].to_numpy()
+    # A place for every operator of a name, and for none (-1).
+    places = int(operator.max(initial=-1)) + 2
+    both = name[owner].astype(np.int64) * places + operator[owner] + 1
+    number, known = pd.factorize(np.where(transfer, -1 - collective[rows], both))
+    of_type = known < 0
+    operators = pd.Series(np.where(of_type, -1, known % places - 1))
+    table = {
+        "name": np.where(of_type, _texts(events["collective"], -1 - known), _texts(events["name"], known // places)),
+        "shapes": run.operators["input_dims"].reindex(operators).fillna("").to_numpy(),
+    }
+    return owner, number, pd.DataFrame(table)
 
 
-def _owned(lines: list[Timeline]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the events that own time, and how much (ns), piece by piece."""
-    pieces = [line.owners() for line in lines]
-    rows = np.concatenate([piece.event for piece in pieces])
-    return rows, np.concatenate([piece.end_ns - piece.start_ns for piece in pieces])
+def _texts(column: pd.Series, codes: np.ndarray) -> np.ndarray:
+    """Text [n] of each code [n] of a categorical column; any text for what is no code."""
+    return column.cat.categories.to_numpy(object)[np.clip(codes, 0, len(column.cat.categories) - 1)]
+
+
+def _owned(events: int, lines: list[Timeline]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of those of all `events` that own time, each once, and how much (ns)."""
+    pieces = [piece for line in lines for piece in line.owners() if len(piece.event)]
+    owned_ns = np.zeros(events)
+    for piece in pieces:
+        owned_ns += np.bincount(piece.event, piece.end_ns - piece.start_ns, events)
+    rows = np.flatnonzero(owned_ns)
+    return rows, owned_ns[rows]
 
 
 def _status(table: pd.DataFrame) -> np.ndarray:

@@ -82,27 +82,11 @@ class EventGraph:
 
     def path(self, schedule: Schedule) -> pd.DataFrame:
         """The critical path, first to last, without a hole from 0 to the last finish: piece, start_ns, end_ns, delay
-        (True: not the piece but the delay before it), through (what binds the piece)."""
+        (True: not the piece but the delay before it)."""
         last = int(np.argmax(schedule.finish_ns))
-        chain = _chain(last, self._before, self.source, schedule.through)
-        # A delay and a piece, a delay and a piece: each ends where the next begins.
-        bounds_ns = np.empty(2 * len(chain) + 1)
-        bounds_ns[:-1:2], bounds_ns[1::2] = schedule.ready_ns[chain], schedule.start_ns[chain]
-        bounds_ns[-1] = schedule.finish_ns[last]
-        some = bounds_ns[1:] > bounds_ns[:-1]
-        some[-1] = True  # a path has an end, also where nothing takes any time
-        rows = np.flatnonzero(some)
-        piece = chain[rows // 2]
-        return pd.DataFrame(
-            {
-                "piece": piece,
-                "start_ns": bounds_ns[rows],
-                "end_ns": bounds_ns[rows + 1],
-                "delay": rows % 2 == 0,
-                "through": schedule.through[piece],
-            },
-            copy=False,
-        )
+        piece, start_ns, end_ns, delay = _walk(last, self._before, self.source, *schedule)
+        columns = {"piece": piece, "start_ns": start_ns, "end_ns": end_ns, "delay": delay}
+        return pd.DataFrame(columns, copy=False)
 
     def _schedule(self, start_ns: np.ndarray, finish_ns: np.ndarray, work_scale: np.ndarray) -> Schedule:
         return Schedule(start_ns, finish_ns, *_ready(*self._edges, start_ns, finish_ns, work_scale))
@@ -169,14 +153,24 @@ def _latest_finish(order, before, first_edge, source, offset_ns, work_ns, delay_
 
 
 @numba.njit(cache=True)
-def _chain(last, before, source, through):
-    """Pieces from the first to the `last` one, each bound by the one before."""
+def _walk(last, before, source, start_ns, finish_ns, ready_ns, through):
+    """From the `last` piece back along what binds each: the pieces, their starts and ends, and whether it is the delay
+    before the piece. The first come first; a path has an end, also where nothing takes any time."""
     length, piece = 1, last
     while through[piece] != NOTHING:
         piece = before[piece] if through[piece] == LANE else source[through[piece]]
         length += 1
-    chain = np.full(length, last)
-    for place in range(length - 2, -1, -1):
-        piece = chain[place + 1]
-        chain[place] = before[piece] if through[piece] == LANE else source[through[piece]]
-    return chain
+    pieces, delay = np.empty(2 * length, np.int64), np.zeros(2 * length, np.bool_)
+    starts_ns, ends_ns = np.empty(2 * length), np.empty(2 * length)
+    at, piece, end_ns = 2 * length, last, finish_ns[last]
+    while True:
+        if end_ns > start_ns[piece] or at == 2 * length:
+            at -= 1
+            pieces[at], starts_ns[at], ends_ns[at] = piece, start_ns[piece], end_ns
+        end_ns = ready_ns[piece]
+        if start_ns[piece] > end_ns:
+            at -= 1
+            pieces[at], starts_ns[at], ends_ns[at], delay[at] = piece, end_ns, start_ns[piece], True
+        if through[piece] == NOTHING:
+            return pieces[at:], starts_ns[at:], ends_ns[at:], delay[at:]
+        piece = before[piece] if through[piece] == LANE else source[through[piece]]

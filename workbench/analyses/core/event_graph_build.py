@@ -4,7 +4,9 @@ Events are cut to their self time, and a link between lanes is tied to the piece
 since the start of the window.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -68,75 +70,84 @@ def event_graphs(run: Run) -> EventGraphs | None:
 
 
 def event_graph(events: pd.DataFrame, links: Links) -> EventGraph:
-    """The graph of `events` (lane, start_ns, end_ns, event: their row) from time 0 on, and of their links."""
+    """The graph of `events` (lane, start_ns, end_ns, event: their row), by lane, from time 0 on, and of their links."""
     pieces = _pieces(events, links.waits, links.meetings)
-    # Only work takes time of its own.
-    pieces["finish_ns"] = pieces["end_ns"].where(pieces["role"] == WORK, pieces["start_ns"])
-    edges = pd.concat([_tied(pieces, links.edges), _gathered(pieces, links.meetings)])
+    find = _Finder(pieces.lane, pieces.start_ns)
+    edges = pd.concat([_tied(pieces, find, links.edges), _gathered(pieces, find, links.meetings)])
     edges = edges.sort_values("target", kind="stable")
     return EventGraph(
-        start_ns=pieces["start_ns"].to_numpy(float), finish_ns=pieces["finish_ns"].to_numpy(float),
-        lane=pieces["lane"].to_numpy(), role=pieces["role"].to_numpy(), event=pieces["event"].to_numpy(),
-        first_edge=np.searchsorted(edges["target"], np.arange(len(pieces) + 1)),
+        start_ns=pieces.start_ns.astype(float), finish_ns=pieces.finish_ns.astype(float),
+        lane=pieces.lane, role=pieces.role, event=pieces.event,
+        first_edge=np.searchsorted(edges["target"], np.arange(len(pieces.lane) + 1)),
         source=edges["source"].to_numpy(), offset_ns=edges["offset_ns"].to_numpy(float),
         cause=edges["cause"].to_numpy(),
     )  # fmt: skip
 
 
-def _pieces(events: pd.DataFrame, waits: pd.DataFrame, meetings: pd.DataFrame) -> pd.DataFrame:
-    """lane, start_ns, end_ns, event, role, by lane and start: an arrival before what else starts at its instant, each
-    meeting on a lane of its own behind the others."""
+class _Pieces(NamedTuple):
+    """Pieces [p] by lane and start: an arrival before what else starts at its instant, each meeting on a lane of its
+    own behind the others. Only work takes time of its own."""
+
+    lane: np.ndarray
+    start_ns: np.ndarray
+    finish_ns: np.ndarray
+    event: np.ndarray
+    role: np.ndarray
+
+
+def _pieces(events: pd.DataFrame, waits: pd.DataFrame, meetings: pd.DataFrame) -> _Pieces:
     early = meetings[meetings["held"] & (meetings["leaves_ns"] > meetings["arrives_ns"])]
     early = early.rename(columns={"arrives_ns": "start_ns", "leaves_ns": "end_ns"})
-    waits = pd.concat([waits, early]).assign(event=NO_EVENT)
-    works = _self_time(_stacked([events, waits], ["lane", "start_ns", "end_ns", "event"]))
-    works["role"] = np.where(works["event"] == NO_EVENT, WAITING, WORK)
+    waits = pd.concat([waits, early]).assign(event=NO_EVENT).sort_values("lane", kind="stable")
+    works = _self_time(_inserted(events, np.searchsorted(events["lane"], waits["lane"], side="right"), waits))
+    end_ns, waiting = works.pop("end_ns"), works["event"] == NO_EVENT
+    works |= {
+        "finish_ns": np.where(waiting, works["start_ns"], end_ns),
+        "role": np.where(waiting, np.int8(WAITING), np.int8(WORK)),
+    }
     arrivals = meetings[["lane"]].assign(start_ns=meetings["arrives_ns"], role=ARRIVAL)
     last_ns = meetings.groupby("meeting", as_index=False)["arrives_ns"].max().rename(columns={"arrives_ns": "start_ns"})
     gathered = last_ns.assign(lane=works["lane"].max() + 1 + last_ns.index, role=MEETING)
-    instants = _stacked([arrivals, gathered], ["lane", "start_ns", "role"])
-    instants = instants.assign(end_ns=instants["start_ns"], event=NO_EVENT)
-    pieces = _stacked([instants, works], list(works))
-    return pieces.take(np.lexsort((pieces["start_ns"], pieces["lane"]))).reset_index(drop=True)
+    instants = pd.concat([arrivals, gathered]).sort_values(["lane", "start_ns"], kind="stable")
+    instants = instants.assign(finish_ns=instants["start_ns"], event=NO_EVENT)
+    at = _Finder(works["lane"], works["start_ns"]).place(instants["lane"], instants["start_ns"])
+    return _Pieces(**_inserted(works, at, instants))
 
 
-def _self_time(events: pd.DataFrame) -> pd.DataFrame:
-    """Each lane's events cut to their self time, lane by lane."""
-    order = np.argsort(events["lane"].to_numpy(), kind="stable")
-    lane, start_ns, end_ns, event = (events[name].to_numpy()[order] for name in events)
-    first = np.flatnonzero(np.diff(lane, prepend=-1))
-    cut = []
+def _inserted(table: Mapping, at: np.ndarray, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The columns of `table` with each of the `rows` [n] put in before the place [n]."""
+    columns = {name: np.asarray(table[name]) for name in table}
+    if len(rows) == 0:
+        return columns  # millions of rows, which need no copy
+    return {name: np.insert(column, at, rows[name]) for name, column in columns.items()}
+
+
+def _self_time(events: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """lane, start_ns, end_ns, event of the events' self time, lane by lane, as they are given."""
+    lane, start_ns, end_ns, event = (events[name] for name in ("lane", "start_ns", "end_ns", "event"))
+    first, cut = np.flatnonzero(np.diff(lane, prepend=-1)), []
     for low, high in zip(first, [*first[1:], len(lane)], strict=True):
         own, whole = slice(low, high), np.zeros(high - low, dtype=bool)
-        segments = vars(self_segments(start_ns[own], end_ns[own], event[own], whole))
-        cut.append(pd.DataFrame(segments, copy=False).assign(lane=lane[low]))
-    return _stacked(cut, list(cut[0]))
+        cut.append(self_segments(start_ns[own], end_ns[own], event[own], whole))
+    columns = {name: np.concatenate([getattr(part, name) for part in cut]) for name in ("start_ns", "end_ns", "event")}
+    return {"lane": np.repeat(lane[first], [len(part.event) for part in cut])} | columns
 
 
-def _stacked(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """The rows of all tables. Column by column: for millions of rows pd.concat would copy each of them three times."""
-    return pd.DataFrame({name: np.concatenate([table[name] for table in tables]) for name in columns}, copy=False)
-
-
-def _tied(pieces: pd.DataFrame, edges: pd.DataFrame) -> pd.DataFrame:
+def _tied(pieces: _Pieces, find: "_Finder", edges: pd.DataFrame) -> pd.DataFrame:
     """target, source, offset_ns, cause of the edges that fall on pieces at both ends."""
-    find = _Finder(pieces)
     source = find.under_way(edges["source_lane"], edges["departs_ns"])
     target = find.starting(edges["target_lane"], edges["arrives_ns"])
-    left_ns = np.minimum(edges["departs_ns"], pieces["finish_ns"].to_numpy()[source])
-    tied = edges[["cause"]].assign(
-        source=source, target=target, offset_ns=left_ns - pieces["start_ns"].to_numpy()[source]
-    )
+    left_ns = np.minimum(edges["departs_ns"], pieces.finish_ns[source])
+    tied = edges[["cause"]].assign(source=source, target=target, offset_ns=left_ns - pieces.start_ns[source])
     return tied[(source >= 0) & (target >= 0)]
 
 
-def _gathered(pieces: pd.DataFrame, meetings: pd.DataFrame) -> pd.DataFrame:
+def _gathered(pieces: _Pieces, find: "_Finder", meetings: pd.DataFrame) -> pd.DataFrame:
     """The edges from each arrival to its meeting, and from there to what a rank goes on with that was held."""
-    find, role = _Finder(pieces), pieces["role"].to_numpy()
     arrival = find.starting(meetings["lane"], meetings["arrives_ns"])
-    meeting = (len(pieces) - meetings["meeting"].nunique()) + meetings["meeting"].factorize(sort=True)[0]
+    meeting = (len(pieces.lane) - meetings["meeting"].nunique()) + meetings["meeting"].factorize(sort=True)[0]
     onward = find.starting(meetings["lane"], meetings["leaves_ns"])
-    onward += role[onward] == ARRIVAL  # of a rank that came last: it goes on at once
+    onward += pieces.role[onward] == ARRIVAL  # of a rank that came last: it goes on at once
     held = (meetings["held"] & (onward >= 0)).to_numpy()
     gathered = pd.DataFrame(
         {"target": np.concatenate([meeting, onward[held]]), "source": np.concatenate([arrival, meeting[held]])}
@@ -147,18 +158,21 @@ def _gathered(pieces: pd.DataFrame, meetings: pd.DataFrame) -> pd.DataFrame:
 class _Finder:
     """Pieces by lane and time."""
 
-    def __init__(self, pieces: pd.DataFrame) -> None:
-        self._lane = pieces["lane"].to_numpy()
-        self._beyond_ns = int(pieces["start_ns"].max()) + 1
-        self._keys = self._key(self._lane, pieces["start_ns"].to_numpy())
+    def __init__(self, lane: np.ndarray, start_ns: np.ndarray) -> None:
+        self._lane, self._beyond_ns = lane, int(start_ns.max()) + 1
+        self._keys = self._key(lane, start_ns)
+
+    def place(self, lane: pd.Series, at_ns: pd.Series) -> np.ndarray:
+        """Index before which a piece on each lane belongs that starts at the time, ahead of those that do so too."""
+        return np.searchsorted(self._keys, self._key(lane, at_ns))
 
     def starting(self, lane: pd.Series, at_ns: pd.Series) -> np.ndarray:
         """Index of the first piece on each lane that starts at the time or later, -1 for none."""
-        return self._on(lane, np.searchsorted(self._keys, self._key(lane, at_ns)))
+        return self._on(lane, self.place(lane, at_ns))
 
     def under_way(self, lane: pd.Series, at_ns: pd.Series) -> np.ndarray:
         """Index of the last piece on each lane that had started before the time, -1 for none."""
-        return self._on(lane, np.searchsorted(self._keys, self._key(lane, at_ns)) - 1)
+        return self._on(lane, self.place(lane, at_ns) - 1)
 
     def _key(self, lane: np.ndarray | pd.Series, at_ns: np.ndarray | pd.Series) -> np.ndarray:
         """One number that sorts as (lane, time) does."""

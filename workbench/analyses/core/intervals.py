@@ -70,7 +70,8 @@ def covered_ns(a: Intervals, start_ns: np.ndarray, end_ns: np.ndarray) -> np.nda
 def _joined(start_ns, end_ns):
     """Union of intervals [n] in the order of their starts."""
     joined, count = np.empty((len(start_ns), 2), np.int64), 0
-    for start, end in zip(start_ns, end_ns):
+    for at in range(len(start_ns)):
+        start, end = start_ns[at], end_ns[at]
         if end <= start:
             continue
         if count > 0 and start <= joined[count - 1, 1]:

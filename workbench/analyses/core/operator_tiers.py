@@ -51,7 +51,7 @@ def _link_copies(run: Run) -> pd.DataFrame:
     row = positions(run.events, run.traffic["event_id"].to_numpy())
     chosen = ((run.traffic["tier"] != "hbm") & (row >= 0)).to_numpy() & sampled(run.events)[row]
     copies, row = run.traffic[chosen], row[chosen]
-    operator = launching_operators(run.events)[row]
+    operator = launching_operators(run.events, row)
     names = run.events["name"].iloc[operator].astype("str").to_numpy()
     return copies[["read_bytes", "write_bytes"]].assign(
         operator=np.where(operator >= 0, names, NO_OPERATOR), tier=copies["tier"].astype("str"), capacity_bytes=np.nan,

@@ -5,8 +5,9 @@ launched on it, or what follows on a stream; a process that began its steps late
 something that the trace does not show.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numba
 import numpy as np
 import pandas as pd
 
@@ -21,6 +22,8 @@ LATE_BEGIN, NOTHING_RECORDED = "wait (for a late begin)", "wait (nothing recorde
 # Delay -> kind.
 DELAYS = {"(launch delay)": "runtime", "(stream delay)": "runtime", LATE_BEGIN: "wait", NOTHING_RECORDED: "wait"}
 _LAUNCH, _STREAM, _LATE, _UNKNOWN = range(len(DELAYS))
+# What follows the last piece of a path.
+_REST = {"event": NO_EVENT, "delay": _UNKNOWN}
 
 
 class Words:
@@ -28,75 +31,89 @@ class Words:
 
     def __init__(self, events: pd.DataFrame) -> None:
         self.names = [*events["name"].cat.categories, *DELAYS]
-        self._name = events["name"].cat.codes.to_numpy()
-        self._kind, self._source = (
-            np.array([words.index(word) for word in events[column].cat.categories], dtype=np.int8)[
-                events[column].cat.codes
-            ]
-            for column, words in (("kind", KINDS), ("source", SOURCES))
-        )
+        self._events, first = len(events), len(self.names) - len(DELAYS)
+        # The delays behind the events; what the clock shows is measured.
+        self._words = {
+            "name": np.append(
+                events["name"].cat.codes.astype("int32"), np.arange(first, len(self.names), dtype="int32")
+            ),
+            "kind": _numbered(events["kind"], KINDS, DELAYS.values()),
+            "source": _numbered(events["source"], SOURCES, ["measured"] * len(DELAYS)),
+        }
 
     def of_events(self, event: np.ndarray) -> dict[str, np.ndarray]:
         """name, kind, source of each event (row) [n]."""
-        return {"name": self._name[event], "kind": self._kind[event], "source": self._source[event]}
+        return {word: numbers[event] for word, numbers in self._words.items()}
 
-    def of_delays(self, delay: np.ndarray) -> dict[str, np.ndarray]:
-        """name, kind, source of each delay (index into DELAYS) [n]: what the clock shows is measured."""
-        kind = np.array([KINDS.index(kind) for kind in DELAYS.values()])
-        return {"name": len(self.names) - len(DELAYS) + delay, "kind": kind[delay], "source": np.zeros_like(delay)}
+    def of_parts(self, event: np.ndarray, delay: np.ndarray) -> dict[str, np.ndarray]:
+        """name, kind, source of each event (row) [n], or where it is NO_EVENT of the delay (index into DELAYS) [n]."""
+        return self.of_events(np.where(event == NO_EVENT, self._events + delay.astype(np.int64), event))
+
+
+def _numbered(column: pd.Series, words: tuple[str, ...], more: Iterable[str]) -> np.ndarray:
+    """Places among `words` of the texts of a categorical column, and of `more` behind them."""
+    places = np.array([words.index(word) for word in column.cat.categories], dtype=np.int8)
+    return np.append(places[column.cat.codes], np.array([words.index(word) for word in more], dtype=np.int8))
 
 
 def path_parts(events: pd.DataFrame, words: Words, found: EventGraphs, schedules: Sequence[Schedule]) -> pd.DataFrame:
     """The path through each window, in order: start_ns (on the common clock), path_ns, event (row, NO_EVENT for a
     delay), lane, step, name, kind, source. The parts of a window as it happened sum to its length."""
-    parts = []
+    parts, steps = [], events["step"].to_numpy()
     for window, graph, schedule in zip(found.windows, found.graphs, schedules, strict=True):
         path = graph.path(schedule)
-        piece, delayed = path["piece"].to_numpy(), path["delay"].to_numpy()
-        event = np.where(delayed, NO_EVENT, graph.event[piece])
-        step = pd.Series(np.where(graph.event[piece] >= 0, events["step"].to_numpy()[graph.event[piece]], -1))
-        frame = {
-            "start_ns": path["start_ns"], "path_ns": path["end_ns"] - path["start_ns"], "event": event,
+        piece, end_ns = path["piece"].to_numpy(), path["end_ns"].to_numpy()
+        own = graph.event[piece]
+        part = {
+            "start_ns": window.start_ns + path["start_ns"].to_numpy(np.int64),
+            "path_ns": end_ns - path["start_ns"].to_numpy(), "event": np.where(path["delay"], NO_EVENT, own),
             "delay": delays(graph, found.lanes)[piece], "lane": graph.lane[piece],
-            "step": step.where(step >= 0).bfill().ffill().fillna(-1).astype("int64"),
+            "step": _next_known(np.where(own >= 0, steps[own], -1)),
         }  # fmt: skip
-        part = _until_the_end(pd.DataFrame(frame, copy=False), window.end_ns - window.start_ns - graph.finish_ns.max())
-        parts.append(part.assign(start_ns=window.start_ns + part["start_ns"].astype("int64")))
-    path = pd.concat(parts, ignore_index=True)
-    event, of_delay = path["event"].to_numpy(), words.of_delays(path.pop("delay").to_numpy())
-    of_event = words.of_events(event)
-    return path.assign(**{word: np.where(event == NO_EVENT, of_delay[word], of_event[word]) for word in of_event})
+        parts.append(part)
+        # Where the last piece ends before the step does, nobody knows what that waited for.
+        rest_ns = window.end_ns - window.start_ns - graph.finish_ns.max()
+        if rest_ns > 0:
+            rest = {"start_ns": window.start_ns + int(end_ns[-1]), "path_ns": rest_ns} | _REST
+            parts.append({name: np.array([rest.get(name, values[-1])], values.dtype) for name, values in part.items()})
+    path = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return pd.DataFrame(path | words.of_parts(path["event"], path.pop("delay")), copy=False)
 
 
-def _until_the_end(path: pd.DataFrame, rest_ns: float) -> pd.DataFrame:
-    """`path` with what follows where its last piece ends before the step does: nobody knows what that waited for."""
-    if rest_ns <= 0:
-        return path
-    rest = path.tail(1).assign(event=NO_EVENT, delay=_UNKNOWN, path_ns=rest_ns)
-    rest["start_ns"] += path["path_ns"].iloc[-1]
-    return pd.concat([path, rest], ignore_index=True)
+@numba.njit(cache=True)
+def _next_known(numbers):
+    """Each number [n] or, where it is negative, the next one that is none, or else the last."""
+    found = numbers.copy()
+    for place in range(len(found) - 2, -1, -1):
+        if found[place] < 0:
+            found[place] = found[place + 1]
+    for place in range(1, len(found)):
+        if found[place] < 0:
+            found[place] = found[place - 1]
+    return found
 
 
 def work_parts(words: Words, found: EventGraphs) -> pd.DataFrame:
     """All pieces of work in the windows: event (row), lane, total_ns, slack_ns, name, kind, source."""
     parts = []
     for graph in found.graphs:
-        work = graph.role == WORK
-        event, total_ns = graph.event[work], (graph.finish_ns - graph.start_ns)[work]
-        frame = {"event": event, "lane": graph.lane[work], "total_ns": total_ns, "slack_ns": graph.slack_ns()[work]}
-        parts.append(pd.DataFrame(frame | words.of_events(event), copy=False))
-    return pd.concat(parts, ignore_index=True)
+        work = np.flatnonzero(graph.role == WORK)
+        total_ns, slack_ns = (graph.finish_ns - graph.start_ns)[work], graph.slack_ns()[work]
+        parts.append({"event": graph.event[work], "lane": graph.lane[work], "total_ns": total_ns, "slack_ns": slack_ns})
+    work = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return pd.DataFrame(work | words.of_events(work["event"]), copy=False)
 
 
 def delays(graph: EventGraph, on: Lanes) -> np.ndarray:
     """Index into DELAYS of the delay before each piece [p]. A device that starts nothing for more than
     WAIT_THRESHOLD_NS after what came before waits for something else."""
-    through = graph.observed.through
+    through, lane = graph.observed.through, np.minimum(graph.lane, len(on.on_device))
     # A meeting has a lane of its own, behind those of the run.
-    lane = np.minimum(graph.lane, len(on.on_device))
-    device, drives = np.append(on.on_device, False)[lane], np.isin(graph.lane, on.main)
+    device, drives = np.append(on.on_device, False), np.isin(np.arange(len(on.on_device) + 1), on.main)
     launched = np.append(graph.cause, -1)[np.maximum(through, -1)] == CAUSES.index("launch")
     soon = (through != NOTHING) & (graph.delay_ns <= WAIT_THRESHOLD_NS)
-    return np.select(
-        [device & launched, device & soon, drives & (through == NOTHING)], [_LAUNCH, _STREAM, _LATE], _UNKNOWN
-    )
+    found = np.full(len(lane), _UNKNOWN, dtype=np.int8)
+    found[drives[lane] & (through == NOTHING)] = _LATE
+    found[device[lane] & soon] = _STREAM
+    found[device[lane] & launched] = _LAUNCH
+    return found

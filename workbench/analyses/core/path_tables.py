@@ -22,20 +22,23 @@ def path_sums(
     path `after` a change, if there was one), events (on the path), total_ns (self time on and off it), slack_ns (the
     least of those off it, NaN for none), source."""
     labels, coded = _labels(by, events, words, found)
-    codes, visited = coded(work), np.zeros(len(events), dtype=bool)
-    visited[path.loc[path["event"] != NO_EVENT, "event"]] = True
+    codes, visited = coded(work), np.zeros(len(events) + 1, dtype=bool)
+    visited[path["event"]] = True
+    visited[NO_EVENT] = False
+    event = np.flatnonzero(visited)
+    on_path = pd.DataFrame({"event": event, "lane": found.lanes.lane[event]} | words.of_events(event), copy=False)
     off_path = ~visited[work["event"]]
 
     def total(of: pd.DataFrame, ns: np.ndarray | pd.Series) -> np.ndarray:
         return np.bincount(coded(of), ns, len(labels)).round().astype(np.int64)
 
-    slack_ns = work["slack_ns"].where(off_path).groupby(codes).min().reindex(labels.index)
+    slack_ns = work["slack_ns"][off_path].groupby(codes[off_path]).min().reindex(labels.index)
     source = work["source"].groupby(codes).max().reindex(labels.index, fill_value=0)
     path_ns = total(path, path["path_ns"])
     table = labels.assign(path_ns=path_ns, path_share=path_ns / path_ns.sum())
     if after is not None:
         table["after_ns"] = total(after, after["path_ns"])
-    table["events"] = total(path, (path["event"] != NO_EVENT) & ~path["event"].duplicated())
+    table["events"] = np.bincount(coded(on_path), minlength=len(labels))
     table["total_ns"] = total(work, work["total_ns"])
     table["slack_ns"] = slack_ns
     table["source"] = np.array(SOURCES)[source]

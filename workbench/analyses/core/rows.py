@@ -41,15 +41,18 @@ def of_category(column: pd.Series, wanted) -> np.ndarray:
 
 def weakest_source(events: pd.DataFrame) -> str:
     """measured, modelled or simulated: the least sure that any of them is (which is the order of the alphabet)."""
-    return max(map(str, events["source"].unique()), default="measured")
+    source = events["source"].cat
+    return max(
+        (str(word) for code, word in enumerate(source.categories) if (source.codes == code).any()), default="measured"
+    )
 
 
-def launching_operators(events: pd.DataFrame) -> np.ndarray:
-    """Row [events] of the innermost host operator around each event's launch; -1 where there is none.
+def launching_operators(events: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
+    """Row [n] of the innermost host operator around the launch of each event (row) [n]; -1 where there is none.
 
     A device event names the runtime call that launched it; the operator is that call's nearest ancestor which is no
     runtime call or annotation.
     """
     is_operator = events["kind"].isin(OPERATOR_KINDS).to_numpy()
     parents = positions(events, events["parent_id"].to_numpy())
-    return nearest(positions(events, events["launch_id"].to_numpy()), parents, is_operator)
+    return nearest(positions(events, events["launch_id"].to_numpy()[rows]), parents, is_operator)

@@ -30,19 +30,9 @@ class Segments:
         """Those chosen by a mask or indices [m]."""
         return Segments(self.start_ns[chosen], self.end_ns[chosen], self.event[chosen])
 
-    def within(self, intervals: Intervals) -> tuple["Segments", np.ndarray]:
-        """The pieces of the segments inside `intervals`, and for each piece [k] the index of its interval."""
-        first = np.searchsorted(self.end_ns, intervals[:, 0], side="right")
-        last = np.searchsorted(self.start_ns, intervals[:, 1], side="left")
-        counts = np.maximum(last - first, 0)
-        interval = np.repeat(np.arange(len(intervals)), counts)
-        segment = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + first[interval]
-        pieces = Segments(
-            np.maximum(self.start_ns[segment], intervals[interval, 0]),
-            np.minimum(self.end_ns[segment], intervals[interval, 1]),
-            self.event[segment],
-        )
-        return pieces, interval
+    def within(self, intervals: Intervals) -> "Segments":
+        """The pieces of the segments inside `intervals`."""
+        return Segments(*_within(self.start_ns, self.end_ns, self.event, intervals))
 
 
 def joined(parts: list[Segments]) -> Segments:
@@ -64,8 +54,8 @@ def self_segments(start_ns: np.ndarray, end_ns: np.ndarray, event: np.ndarray, w
 
 
 def _outer_first(start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
-    """Order of the events [n] by start, the longest first of those that start together. A lane's events stand nearly so,
-    and such a sort is quick; only where some start together must their ends be compared."""
+    """Order of the events [n] by start, the longest first of those that start together. A lane's events stand nearly
+    so, which makes the sort quick, and few start together: only those have their ends compared."""
     order = np.argsort(start_ns, kind="stable")
     with_last = np.diff(start_ns[order], prepend=-1, append=-1) == 0
     together = np.flatnonzero(with_last[1:] | with_last[:-1])
@@ -100,4 +90,21 @@ def _sweep(start_ns, end_ns, whole):
             owner[event] = owner[stack[depth - 1]] if inside else event
             stack[depth] = event
             depth += 1
+    return starts[:count], ends[:count], owners[:count]
+
+
+@numba.njit(cache=True)
+def _within(start_ns, end_ns, event, intervals):
+    room = len(event) + len(intervals)
+    starts, ends, owners = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    count, at, i = 0, 0, 0
+    while at < len(event) and i < len(intervals):
+        start, end = max(start_ns[at], intervals[i, 0]), min(end_ns[at], intervals[i, 1])
+        if end > start:
+            starts[count], ends[count], owners[count] = start, end, event[at]
+            count += 1
+        if end_ns[at] < intervals[i, 1]:
+            at += 1
+        else:
+            i += 1
     return starts[:count], ends[:count], owners[:count]

@@ -10,7 +10,7 @@ the framework, runtime wrappers.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 
@@ -19,7 +19,7 @@ import pandas as pd
 
 from workbench.analyses.core.intervals import EMPTY, Intervals, intersect, merge, subtract, total_ns, union
 from workbench.analyses.core.rows import SPAN_LANE, of_category, recorded, tagged, weakest_source
-from workbench.analyses.core.segments import Segments, joined, self_segments
+from workbench.analyses.core.segments import Segments, self_segments
 from workbench.trace.run import Run
 
 PARTS = ("compute", "communication", "copy", "host", "idle")
@@ -88,13 +88,13 @@ class Timeline:
         leading = takewhile(lambda layer: layer.part == "compute", self.layers)
         return union(*(layer.segments.intervals for layer in leading))
 
-    def owners(self) -> Segments:
-        """Disjoint segments, each owned by the event of the first layer that covers it."""
+    def owners(self) -> list[Segments]:
+        """Disjoint segments, layer by layer, each owned by the event of the first layer that covers it."""
         remaining, owned = intersect(self.windows, self.active), []
         for layer in self.layers:
-            owned.append(layer.segments.within(remaining)[0])
+            owned.append(layer.segments.within(remaining))
             remaining = subtract(remaining, layer.segments.intervals)
-        return joined(owned)
+        return owned
 
 
 def timelines(run: Run) -> list[Timeline]:
@@ -227,11 +227,12 @@ def _busiest(lanes: dict[str, dict[str, Segments]]) -> str:
 
 def _by_lane(busy: pd.DataFrame) -> dict[str, dict[str, Segments]]:
     """Self segments of the rows, by lane and part; a collective is one piece with all that runs inside it."""
-    found = {}
-    for lane, rows in busy[["start_ns", "end_ns", "part"]].groupby(busy["lane"], observed=True):
-        part = rows["part"].cat.codes.to_numpy()
-        whole, places = part == PARTS.index("communication"), np.arange(len(rows))
-        segments = self_segments(rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy(), places, whole)
-        own_part, segments = part[segments.event], replace(segments, event=rows.index.to_numpy()[segments.event])
-        found[str(lane)] = {name: segments.take(own_part == code) for code, name in enumerate(PARTS)}
+    found, part = {}, np.empty(busy.index.max() + 1 if len(busy) else 0, dtype=np.int8)
+    part[busy.index] = busy["part"].cat.codes
+    for lane, rows in busy[["start_ns", "end_ns"]].groupby(busy["lane"], observed=True):
+        event = rows.index.to_numpy()
+        whole = part[event] == PARTS.index("communication")
+        segments = self_segments(rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy(), event, whole)
+        own = part[segments.event]
+        found[str(lane)] = {name: segments.take(np.flatnonzero(own == code)) for code, name in enumerate(PARTS)}
     return found
