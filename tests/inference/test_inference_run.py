@@ -47,6 +47,14 @@ def test_rpcs_are_batches_times_shards_of_every_net(path):
     assert (calls <= run.manifest["rpcs_per_request"]).all() and calls.max() == run.manifest["rpcs_per_request"] == 8
 
 
+def test_it_runs_where_a_loop_runs_already_as_in_a_notebook(tmp_path):
+    async def cell():
+        settings = {"requests": "2", "warmup_requests": "1"}
+        return start("inference", "tiny", settings, tmp_path, ceilings=False, py_spy=False)
+
+    assert read_manifest(asyncio.run(cell()))["results"]["statuses"] == {"OK": 2}
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

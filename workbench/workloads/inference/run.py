@@ -12,9 +12,11 @@ import itertools
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from workbench.errors import InputError, WorkFailed
 from workbench.trace.recorder import Recorder
@@ -85,10 +87,24 @@ def _asked(
     # A full collection would walk all of torch's objects in the middle of a request.
     gc.freeze()
     try:
-        with asyncio.Runner(loop_factory=precise_loop) as loop:
-            return loop.run(ask())
+        return _on_own_loop(ask)
     finally:
         gc.unfreeze()
+
+
+def _on_own_loop(work: Callable[[], Coroutine[Any, Any, dict]]) -> dict:
+    """Run it; on a thread of its own where this one runs a loop already, as a notebook's does."""
+
+    def run_it() -> dict:
+        with asyncio.Runner(loop_factory=precise_loop) as loop:
+            return loop.run(work())
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_it()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run_it).result()
 
 
 async def _until_serving(client: RankClient, deployment: Deployment) -> None:
