@@ -1,12 +1,12 @@
-"""What distributed inference adds to the work itself: its RPCs, their encoding, its tracing. Is the load what it says?
+"""What distributed inference adds to the work itself: its RPCs and their encoding. Is the load what it says?
 
-    python tests/benchmarks/inference.py [rpc] [serialization] [tracing] [queue] [--pairs 8] [--preset drm1-mini]
+    python tests/benchmarks/inference.py [rpc] [serialization] [queue] [--pairs 8]
 
-Without names, all of them. `rpc` sets our RPC of 64 KiB beside a bare grpcio echo of the same bytes, in
-pairs in random order; `tracing` sets requests that are recorded beside others that are not. Both give a ratio with its
-95 % interval, which meets a limit when its upper end does. `queue` sends 10,000 Poisson arrivals to a server of
-constant service time and sets their mean wait beside that of theory: M/D/1 by Pollaczek and Khinchine's formula, which
-also takes what little the service times vary on a real machine.
+Without names, all of them. `rpc` sets our RPC of 64 KiB beside a bare grpcio echo of the same bytes, in pairs in random
+order, and gives the ratio with its 95 % interval, which meets a limit when its upper end does. `queue` takes a minute
+and a half: it sends 10,000 Poisson arrivals to a server of constant service time and sets their mean wait beside that
+of theory: M/D/1 by Pollaczek and Khinchine's formula, which also takes what little the service times vary on a real
+machine.
 """
 
 import argparse
@@ -21,18 +21,13 @@ import grpc
 import numpy as np
 from support.intervals import median_interval
 
-from workbench.analyses.core.block_bootstrap import interval_95, percentile_draws
 from workbench.trace.recorder import Recorder
-from workbench.trace.rundir import RunDirectory
 from workbench.workloads.inference.bags import Bags
-from workbench.workloads.inference.client import Answer, RankClient
-from workbench.workloads.inference.config import PRESETS, Config
-from workbench.workloads.inference.deployment import Deployment
+from workbench.workloads.inference.client import Answer
+from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.load import drive
-from workbench.workloads.inference.models.exported import ExportedModel
 from workbench.workloads.inference.network import Link, precise_loop
 from workbench.workloads.inference.plan import Shard
-from workbench.workloads.inference.prepare import exported_model, planned
 from workbench.workloads.inference.protocol.messages import (
     LOOKUP,
     decode_pooled,
@@ -42,12 +37,10 @@ from workbench.workloads.inference.protocol.messages import (
     parse_lookup,
 )  # fmt: skip
 from workbench.workloads.inference.replicas import ShardClient
-from workbench.workloads.inference.requests import make_requests
 from workbench.workloads.inference.tracing import Lane, TraceContext
 from workbench.workloads.inference.transport import Server
 
 RPC_LIMIT, SERIALIZATION_LIMIT_BYTES_PER_S = 1.5, 1e9
-TRACING_LIMITS_PCT = {50: 3.0, 99: 5.0}
 QUEUE_LIMIT_PCT = 10.0
 MESSAGE_BYTES, VERSION, ITEMS = 64 << 10, "0" * 16, 32
 CALLS = 200  # a block
@@ -94,7 +87,7 @@ def serve(ports: "multiprocessing.Queue") -> None:
         loop.run(play())
 
 
-def rpc(pairs: int, _: str) -> None:
+def rpc(pairs: int) -> None:
     """Mean round trip of a block of calls one by one: ours, with encoding, checks and spans, over the bare one."""
     context = multiprocessing.get_context("spawn")
     ports = context.Queue()
@@ -140,7 +133,7 @@ def rpc(pairs: int, _: str) -> None:
     verdict("RPC of 64 KiB, ours / bare grpcio echo", ratios, RPC_LIMIT)
 
 
-def serialization(pairs: int, _: str) -> None:
+def serialization(pairs: int) -> None:
     """Message bytes over CPU time, for each direction of an RPC at each end."""
     bags = request_bags(MESSAGE_BYTES)
     pooled = np.zeros((ITEMS, MESSAGE_BYTES // ITEMS // 4), dtype=np.float32)
@@ -163,42 +156,6 @@ def serialization(pairs: int, _: str) -> None:
         print(f"{name}: {np.median(rates) / 1e9:.2f} GB/s of CPU time; limit 1 GB/s {met}", flush=True)
 
 
-def tracing(pairs: int, preset: str) -> None:
-    """Latency percentiles of requests that every server records over those of requests that none does, drawn at random
-    in one deployment, so that both meet the same machine."""
-    config = PRESETS[preset]()
-    latencies_ns: dict[bool, list[int]] = {True: [], False: []}
-
-    async def ask(deployment: Deployment, model: ExportedModel, recorder: Recorder) -> None:
-        client = RankClient(deployment.plan.main, model.config, recorder)
-        while not await client.is_serving(0.1):
-            deployment.check()
-        for number, request in enumerate(make_requests(model.config, [config.items] * pairs * 250, config.seed)):
-            sampled = random.random() < 0.5
-            answer = await client.rank(number, request, config.deadline_s, sampled=sampled)
-            if number >= config.warmup_requests and answer.status == "OK":
-                latencies_ns[sampled].append(answer.latency_ns)
-        await client.close()
-
-    with tempfile.TemporaryDirectory() as folder:
-        model = exported_model(config, Path(folder) / "model")
-        directory = RunDirectory.create(Path(folder), "inference", "tracing")
-        plan, _ = planned(config, model)
-        servers = Deployment(model.path, plan, config, 1, Path(folder), directory)
-        with servers, directory.recorder("client") as recorder, asyncio.Runner(loop_factory=precise_loop) as loop:
-            loop.run(ask(servers, model, recorder))
-    percentiles = list(TRACING_LIMITS_PCT)
-    on, off = (np.array(latencies_ns[sampled], dtype=float) for sampled in (True, False))
-    ratios = np.percentile(on, percentiles) / np.percentile(off, percentiles)
-    low, high = interval_95(percentile_draws(on, percentiles, seed=0) / percentile_draws(off, percentiles, seed=1))
-    for place, (percentile, limit_pct) in enumerate(TRACING_LIMITS_PCT.items()):
-        met = "met" if high[place] <= 1 + limit_pct / 100 else "NOT met"
-        print(
-            f"tracing on/off, P{percentile}: {ratios[place]:.3f} [{low[place]:.3f}, {high[place]:.3f}] over {len(on)} "
-            f"and {len(off)} requests; limit {1 + limit_pct / 100:g} {met}", flush=True,
-        )  # fmt: skip
-
-
 class _Deterministic:
     """Stands for client and echo: one server, which takes as long for every request."""
 
@@ -218,7 +175,7 @@ class _Deterministic:
         await asyncio.sleep(1)
 
 
-def queue(_: int, __: str) -> None:
+def queue(_: int) -> None:
     """Mean wait at half load beside lambda E[S^2] / (2 (1 - rho)), for the arrivals that there were."""
     server = _Deterministic()
     rate_per_s = 0.5 / SERVICE_SECONDS
@@ -239,17 +196,16 @@ def queue(_: int, __: str) -> None:
     )  # fmt: skip
 
 
-PARTS = {"rpc": rpc, "serialization": serialization, "tracing": tracing, "queue": queue}
+PARTS = {"rpc": rpc, "serialization": serialization, "queue": queue}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which to run; all without")
     parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--preset", default="drm1-mini")
     chosen = parser.parse_args()
     for name in chosen.parts or PARTS:
-        PARTS[name](chosen.pairs, chosen.preset)
+        PARTS[name](chosen.pairs)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,11 @@ def test_the_search_ends_near_what_one_server_can_do(tmp_path):
     assert 60 < load.report["result_scheduled_samples_per_sec"] < 260
 
 
+def test_a_search_that_begins_above_the_peak_says_so(tmp_path):
+    with pytest.raises(InputError, match="qps=400: the search begins there, and P90 exceeds sla_ms=10 already"):
+        drove(tmp_path, Caller(0.02), load="server_peak", requests=20, qps=400, sla_ms=10, sla_percentile=90)
+
+
 def test_requests_begin_when_they_were_to_be_sent_and_are_there_before_that_is_known(tmp_path):
     def recorded():
         return spans.read(tmp_path / "client.spans.jsonl").events.set_index("name")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import WorkFailed
+from workbench.errors import InputError, WorkFailed
 from workbench.trace.recorder import Recorder
 from workbench.trace.schema import SpanLine
 from workbench.workloads.inference.client import Answer, Echo, RankClient
@@ -81,7 +81,7 @@ class Load:
 
 async def drive(client: RankClient, echo: Echo, requests: Sequence[Request], config: Config, folder: Path) -> Load:
     """Run LoadGen's scenario `config.load` over the library `requests`, numbered after the warm-up; its logs go to the
-    new `folder`. WorkFailed when LoadGen fails."""
+    new `folder`. WorkFailed when LoadGen fails, InputError when a search begins above the peak."""
     import mlperf_loadgen
 
     folder.mkdir(parents=True)
@@ -121,10 +121,15 @@ async def drive(client: RankClient, echo: Echo, requests: Sequence[Request], con
         await _on_thread(lambda: _test(issue, len(requests), config, folder))
     finally:
         echoing.cancel()
+    report = _report(folder, config)
+    if config.load == "server_peak" and not report["result_perf_constraints_met"]:
+        # LoadGen ends the search there, and its figures would pass for the peak's.
+        limit = f"P{config.sla_percentile:g} exceeds sla_ms={config.sla_ms:g}"
+        raise InputError(f"setting qps={config.qps:g}: the search begins there, and {limit} already; begin lower")
     meant_ns = _meant_ns(folder, issued_ns)
     delays_ns = {number: sent_ns[number] - meant_ns[number - config.warmup_requests] for number in sent_ns}
     late = [replace(answers[number], latency_ns=answers[number].latency_ns + delays_ns[number]) for number in answers]
-    return Load(late, delays_ns, _report(folder, config))
+    return Load(late, delays_ns, report)
 
 
 async def _echoes(echo: Echo, timeout_seconds: float) -> None:

@@ -1,0 +1,100 @@
+"""What tracing costs: P50 and P99 of requests that every server records, over those of requests that none does.
+
+    python tests/benchmarks/tracing.py [--rounds 60] [--preset drm1-mini]
+
+One deployment answers rounds of three blocks in random order: sampled, not sampled, and not sampled once more. The
+third is the control: its ratio to the second shows what the machine alone does. Intervals draw whole rounds again,
+since neighbours meet the same machine. A block lasts about as long as spans wait until they are written, so that
+writing falls to the requests which caused it.
+"""
+
+import argparse
+import asyncio
+import itertools
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from workbench.trace.rundir import RunDirectory
+from workbench.workloads.inference.client import RankClient
+from workbench.workloads.inference.config import PRESETS, Config
+from workbench.workloads.inference.deployment import Deployment
+from workbench.workloads.inference.network import precise_loop
+from workbench.workloads.inference.prepare import exported_model, planned
+from workbench.workloads.inference.requests import make_requests
+
+LIMITS_PCT = {50: 3.0, 99: 5.0}
+BLOCK, LIBRARY, DRAWS = 60, 256, 2000
+ARMS = {"sampled": True, "not sampled": False, "control": False}
+
+
+async def latencies_ns(client: RankClient, config: Config, requests: list, rounds: int) -> np.ndarray:
+    """Latency [arms, rounds, BLOCK] of requests one by one."""
+    numbered: Iterator = enumerate(itertools.cycle(requests))
+
+    async def ask(sampled: bool) -> int:
+        number, request = next(numbered)
+        answer = await client.rank(number, request, config.deadline_s, sampled=sampled)
+        if answer.status != "OK":
+            raise RuntimeError(f"request {number}: {answer.status}: {answer.reason}")
+        return answer.latency_ns
+
+    for number in range(config.warmup_requests):
+        await ask(number % 2 == 0)
+    found = np.empty((len(ARMS), rounds, BLOCK))
+    for place in range(rounds):
+        for arm in random.sample(range(len(ARMS)), len(ARMS)):
+            sampled = list(ARMS.values())[arm]
+            found[arm, place] = [await ask(sampled) for _ in range(BLOCK)]
+    return found
+
+
+def measured_ns(config: Config, rounds: int) -> np.ndarray:
+    """The same, of a deployment of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = exported_model(config, Path(folder) / "model")
+        directory = RunDirectory.create(Path(folder), "inference", "tracing")
+        plan, _ = planned(config, model)
+        requests = list(make_requests(model.config, [config.items] * LIBRARY, config.seed))
+
+        async def play() -> np.ndarray:
+            client = RankClient(servers.plan.main, model.config, recorder)
+            while not await client.is_serving(0.1):
+                servers.check()
+            found = await latencies_ns(client, config, requests, rounds)
+            await client.close()
+            return found
+
+        servers = Deployment(model.path, plan, config, 1, Path(folder), directory)
+        with servers, directory.recorder("client") as recorder, asyncio.Runner(loop_factory=precise_loop) as loop:
+            return loop.run(play())
+
+
+def ratio_interval(ours_ns: np.ndarray, base_ns: np.ndarray, percentile: float) -> tuple[float, float, float]:
+    """Ratio of a percentile of ours [rounds, BLOCK] to base's, and its 95 % interval over rounds."""
+    rounds = len(ours_ns)
+    draws = np.random.default_rng(0).integers(0, rounds, (DRAWS, rounds))
+    ratios = [np.percentile(ours_ns[draw], percentile) / np.percentile(base_ns[draw], percentile) for draw in draws]
+    whole = np.percentile(ours_ns, percentile) / np.percentile(base_ns, percentile)
+    return float(whole), *map(float, np.percentile(ratios, [2.5, 97.5]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--preset", default="drm1-mini")
+    chosen = parser.parse_args()
+    sampled_ns, base_ns, control_ns = measured_ns(PRESETS[chosen.preset](), chosen.rounds)
+    for percentile, limit_pct in LIMITS_PCT.items():
+        for name, ours_ns in (("tracing", sampled_ns), ("control", control_ns)):
+            ratio, low, high = ratio_interval(ours_ns, base_ns, percentile)
+            limit = 1 + limit_pct / 100
+            met = "" if name == "control" else f"; limit {limit:g} {'met' if high <= limit else 'NOT met'}"
+            print(f"{name}, P{percentile}: {ratio:.3f} [{low:.3f}, {high:.3f}] over {base_ns.size} requests each{met}")
+
+
+if __name__ == "__main__":
+    main()
