@@ -78,7 +78,7 @@ def mutate_run(folder: Path, chance: random.Random) -> list[str]:
     """The golden run with one file damaged."""
     run = folder / GOLDEN.name
     shutil.copytree(GOLDEN, run)
-    file = run / chance.choice(sorted(path.name for path in GOLDEN.iterdir()))
+    file = run / chance.choice(sorted(path.name for path in GOLDEN.iterdir() if path.is_file()))
     content = file.read_bytes()
     if file.name.endswith(".gz"):
         file.write_bytes(gzip.compress(damage(gzip.decompress(content), chance), 1))
