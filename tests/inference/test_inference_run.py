@@ -9,13 +9,16 @@ import time
 
 import pytest
 
-from workbench import cli
+from workbench import analyze, cli
 from workbench.errors import InputError
 from workbench.trace.loader import load
 from workbench.trace.rundir import read_manifest
 from workbench.workloads import start
+from workbench.workloads.inference.config import PRESETS
+from workbench.workloads.inference.deployment import Deployment
 from workbench.workloads.inference.models.exported import ExportedModel
 from workbench.workloads.inference.plan import read_plan, write_plan
+from workbench.workloads.inference.prepare import exported_model, planned
 from workbench.workloads.inference.transport import is_serving, open_channel
 
 
@@ -130,3 +133,34 @@ def test_a_server_from_the_command_line_drains_when_it_is_told_to_stop(serve, tm
     assert server.wait(20) == 0
     (run,) = tmp_path.glob("traces/*")
     assert read_manifest(run)["status"] == "complete" and read_manifest(run)["run_id"] == "one"
+
+
+def test_servers_that_run_already_are_driven_by_their_plan(tmp_path):
+    config = PRESETS["tiny"]()
+    model = exported_model(config, tmp_path / "model")
+    with Deployment(model.path, planned(config, model)[0], config, 1, tmp_path, None) as deployment:
+        settings = {"plan": str(deployment.plan_path), "exported": str(model.path), "requests": "3", "run_id": "theirs"}
+        settings |= {"strategy": "singular", "warmup_requests": "1"}
+        path = start("inference", "tiny", settings, tmp_path / "traces", ceilings=False, py_spy=False)
+    manifest = read_manifest(path)
+    assert manifest["results"]["statuses"] == {"OK": 3} and manifest["run_id"] == "theirs"
+    assert manifest["plan"]["main"] == deployment.plan.main and len(manifest["shards"]) == 2
+    assert set(manifest["processes"]) == {"client"}
+
+
+def test_servers_elsewhere_need_the_model_that_they_serve(tmp_path):
+    with pytest.raises(InputError, match="name it with exported="):
+        start("inference", "tiny", {"plan": "plan.json"}, tmp_path, ceilings=False, py_spy=False)
+
+
+def test_a_share_of_the_requests_is_traced_and_the_others_count(tmp_path):
+    settings = {"requests": "30", "trace_share": "0.3", "strategy": "singular"}
+    run = load(start("inference", "tiny", settings, tmp_path, ceilings=False, py_spy=False))
+    traced = {process: set(spans["step"]) for process, spans in run.events.groupby("process", observed=True)}
+    assert traced["client"] == traced["main"] and 0 < len(traced["main"]) < 25
+    assert set(run.metrics.loc[run.metrics["name"] == "latency_ns", "step"]) == set(range(35))
+    everything = load(
+        start("inference", "tiny", settings | {"trace_share": "1"}, tmp_path, ceilings=False, py_spy=False)
+    )
+    shares = [analyze(each, "latency").table["cpu_outside_ns"].mean() for each in (run, everything)]
+    assert shares[0] < 3 * shares[1]  # what 35 requests took is not put down to those that were traced

@@ -151,7 +151,7 @@ def _summary(requests: _Requests) -> dict:
     asked = run.events[run.events["name"] == "request"]
     echo_ns = run.metrics.loc[run.metrics["name"] == "echo_ns", "value"]
     summary = {
-        "strategy": run.manifest.get("config", {}).get("strategy", ""),
+        "strategy": (run.manifest.get("plan") or run.manifest.get("config", {})).get("strategy", ""),
         "requests": len(requests.stacks),
         "failed_requests": int((tagged(asked, "error") & ~tagged(asked, "warmup")).sum()),
         "rpcs_per_request": len(requests.calls) / len(requests.stacks),

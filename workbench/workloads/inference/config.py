@@ -55,6 +55,10 @@ class Config(ServerConfig):
     model: str = "drm1-mini"
     rows_factor: float = 1.0  # rows a table, over those of the model as it is named
     exported: str | None = None  # the folder of an exported model, instead of `model`
+    # Servers that run already (`workbench serve`): their plan file and `exported`, instead of any of our own. `run_id`
+    # is theirs, where they record their parts of the run.
+    plan: str | None = None
+    run_id: str | None = None
     # How it is cut
     strategy: str = "load_balanced"
     shards: int = 2
@@ -84,6 +88,8 @@ class Config(ServerConfig):
                 raise InputError(f"setting {name}={getattr(self, name)!r}: choose one of {', '.join(known)}")
         if self.exported is not None and not Path(self.exported).is_dir():
             raise InputError(f"setting exported={self.exported}: there is no such folder")
+        if self.plan is not None and self.exported is None:
+            raise InputError(f"setting plan={self.plan}: its servers serve an exported model; name it with exported=")
         above_zero("qps", "sla_ms", "min_duration_s", of=self)
         if not 0 <= self.trace_share <= 1:
             raise InputError(f"setting trace_share={self.trace_share}: must lie between 0 and 1")

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 import traceback
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -96,6 +97,20 @@ class Deployment:
             error = read_manifest(self.directory.path).get("error") if self.directory else None
             error = error or f"{name} ended with exit code {process.exitcode}"
             raise (InputError if process.exitcode == 2 else WorkFailed)(error)
+
+
+class Elsewhere(AbstractContextManager):
+    """Servers that somebody else started, where `plan` says, and watches: as a `Deployment` to whoever asks them."""
+
+    def __init__(self, plan: Plan) -> None:
+        plan.check_addresses()
+        self.plan = plan
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
 
 
 def _server(

@@ -10,7 +10,7 @@ from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.models import model_config
 from workbench.workloads.inference.models.exported import ExportedModel, export_model
 from workbench.workloads.inference.models.ranker import Ranker
-from workbench.workloads.inference.plan import Plan, write_plan
+from workbench.workloads.inference.plan import Plan, read_plan, write_plan
 from workbench.workloads.inference.requests import expected_lookups
 from workbench.workloads.inference.strategies import make_plan
 
@@ -26,8 +26,12 @@ def exported_model(config: Config, path: Path) -> ExportedModel:
 
 
 def planned(config: Config, model: ExportedModel) -> tuple[Plan, np.ndarray]:
-    """The plan that the configuration asks for, and each table's expected ids a request [tables]."""
+    """The plan that the configuration names or asks for, and each table's expected ids a request [tables]."""
     lookups = expected_lookups(model.config, config.items, config.seed)
+    if config.plan is not None:
+        plan = read_plan(Path(config.plan))
+        plan.check(model.config)
+        return plan, lookups
     plan = make_plan(config.strategy, model.config, config.shards, lookups, config.shard_limit_bytes)
     return plan, lookups
 

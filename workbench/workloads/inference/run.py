@@ -4,6 +4,7 @@ workbench run inference --preset tiny
 workbench run inference --set model=drm2-mini --set strategy=net_specific --set shards=4
 workbench run inference --preset data-centre --set batch_items=16
 workbench run inference --set load=server --set qps=40 --set sizes=lognormal
+workbench run inference --set plan=PLAN.json --set exported=MODEL      # servers that `workbench serve` started
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from workbench.trace.rundir import RunDirectory
 from workbench.workloads.directory import create_run, write_ceilings
 from workbench.workloads.inference.client import Echo, RankClient
 from workbench.workloads.inference.config import Config
-from workbench.workloads.inference.deployment import Deployment
+from workbench.workloads.inference.deployment import Deployment, Elsewhere
 from workbench.workloads.inference.load import LIBRARY_REQUESTS, EarlierStarts, drive
 from workbench.workloads.inference.manifest import describe
 from workbench.workloads.inference.models.exported import ExportedModel
@@ -46,13 +47,18 @@ def run(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: bool)
         plan, lookups = planned(config, model)
         count = config.requests if config.load == "serial" else LIBRARY_REQUESTS
         sizes = request_sizes(config, config.warmup_requests + count)
-        directory = create_run("inference", preset, config, traces, **describe(config, model.config, plan, lookups))
+        described = describe(config, model.config, plan, lookups)
+        directory = create_run("inference", preset, config, traces, config.run_id, **described)
         with _telling(directory):
             if ceilings:
                 write_ceilings(directory)
             recorded = directory if config.instrument else None
             stacks = HostStacks(directory if py_spy else None, "client")
-            with Deployment(model.path, plan, config, config.replicas, Path(folder), recorded) as deployment, stacks:
+            if config.plan is None:
+                servers = Deployment(model.path, plan, config, config.replicas, Path(folder), recorded)
+            else:
+                servers = Elsewhere(plan)
+            with servers as deployment, stacks:
                 found = _asked(config, model, sizes, deployment, directory)
             with directory.editing() as manifest:
                 manifest["results"] = found
@@ -60,7 +66,7 @@ def run(config: Config, preset: str, traces: Path, ceilings: bool, py_spy: bool)
 
 
 def _asked(
-    config: Config, model: ExportedModel, sizes: list[int], deployment: Deployment, directory: RunDirectory
+    config: Config, model: ExportedModel, sizes: list[int], deployment: Deployment | Elsewhere, directory: RunDirectory
 ) -> dict:
     """Send the run's requests, of these sizes; results for the manifest."""
 
@@ -107,7 +113,7 @@ def _on_own_loop(work: Callable[[], Coroutine[Any, Any, dict]]) -> dict:
         return thread.submit(run_it).result()
 
 
-async def _until_serving(client: RankClient, deployment: Deployment) -> None:
+async def _until_serving(client: RankClient, deployment: Deployment | Elsewhere) -> None:
     """WorkFailed or InputError when it never will."""
     until = time.monotonic() + _START_SECONDS
     while not await client.is_serving(_ASK_SECONDS):

@@ -233,7 +233,7 @@ def small() -> Config:
 
 def criteo() -> Config:
     """Learn a Criteo log: --set data=PATH."""
-    return Config(source="criteo", pooling_factor=1.0)
+    return Config(source="criteo", pooling_factor=1.0, dense_learning_rate=DEEP_LEARNING_RATE)
 
 
 def torchrec_peer() -> Config:
