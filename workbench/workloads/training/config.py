@@ -11,9 +11,9 @@ from workbench.embeddings.sharding import uniform_plan
 from workbench.embeddings.tables import OptimizerName, RowDtype, TableConfig, log_spaced, synthetic_tables
 from workbench.errors import InputError
 
-# AdaGrad's first step moves every weight by the learning rate itself: through 14 layers or more of hundreds of inputs,
-# the default's 0.01 makes the second loss tens of nats.
-DEEP_LEARNING_RATE = 0.001
+# AdaGrad's first step moves every weight by the learning rate itself: through wide layers, or many, the default's 0.01
+# makes the next losses several nats, or tens, and what follows depends on the last bit.
+CALM_LEARNING_RATE = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +233,7 @@ def small() -> Config:
 
 def criteo() -> Config:
     """Learn a Criteo log: --set data=PATH."""
-    return Config(source="criteo", pooling_factor=1.0, dense_learning_rate=DEEP_LEARNING_RATE)
+    return Config(source="criteo", pooling_factor=1.0, dense_learning_rate=CALM_LEARNING_RATE)
 
 
 def torchrec_peer() -> Config:
@@ -258,7 +258,7 @@ def model_a() -> Config:
     return Config(
         global_batch_size=128, tables=16, rows=(1_000, 50_000), dims=(4, 384), pooling_factor=15.0,
         interaction="concatenate", bottom_mlp=(448,) * 4, top_mlp=(448,) * 14, steps=20, evaluation_batches=1,
-        profile_every=10, dense_learning_rate=DEEP_LEARNING_RATE,
+        profile_every=10, dense_learning_rate=CALM_LEARNING_RATE,
     )  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def model_i() -> Config:
     return Config(
         global_batch_size=512, tables=8, rows=(1_000, 100_000), dim=92, pooling_factor=70.0,
         interaction="concatenate", bottom_mlp=(232,) * 10, top_mlp=(232,) * 31, steps=20, evaluation_batches=1,
-        profile_every=10, dense_learning_rate=DEEP_LEARNING_RATE,
+        profile_every=10, dense_learning_rate=CALM_LEARNING_RATE,
     )  # fmt: skip
 
 
