@@ -73,7 +73,9 @@ def _draw_frame(app: dash.Dash, folder: RunsFolder) -> None:
     def draw(path: str, search: str, _values: list) -> tuple:
         page, query = _PAGES.get(path, not_found.page), view.read(search)
         turned = "url.pathname" in dash.ctx.triggered_prop_ids
-        controls = page.controls(query) if turned or not _agree(dash.ctx.states_list[0], query) else dash.no_update
+        controls = (
+            page.controls(folder, query) if turned or not _agree(dash.ctx.states_list[0], query) else dash.no_update
+        )
         names = [entry.name for entry in folder.entries()]
         chosen = query.get(view.RUN) or next(iter(names), None)
         link = flask.request.host_url.rstrip("/") + path + view.write({**query, view.RUN: chosen} if chosen else query)

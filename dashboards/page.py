@@ -12,6 +12,7 @@ from dashboards.components import text
 from dashboards.components.controls import controls
 from dashboards.components.figure import figure_card
 from dashboards.components.table import result_table
+from dashboards.options import options_of
 from dashboards.runs import RunsFolder
 from workbench.figures import figure
 
@@ -21,27 +22,38 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """`controls` and `answer` make components of what the URL says (its query); the shell puts the question above, and
-    beside it the chosen run where the page is about one (`of_run`)."""
+    """`controls` and `answer` make components of the folder and what the URL says (its query); the shell puts the
+    question above, and beside it the chosen run where the page is about one (`of_run`). Neighbours of one `group` stand
+    below its name in the navigation."""
 
     path: str
     title: str
     question: str
-    controls: Callable[[Query], Component]
+    controls: Callable[[RunsFolder, Query], Component]
     answer: Callable[[RunsFolder, Query], Component]
     of_run: bool = True
+    group: str = ""
 
 
-def analysis_page(
-    analysis: str, *, path: str, title: str, question: str, options: Keys, key_figures: Keys, first_columns: Keys
-) -> Page:
-    """A page that answers with `analysis`: notes, key figures, figure, table, always in that order.
+def analysis_page(analysis: str, *, group: str, question: str, key_figures: Keys, first_columns: Keys = ()) -> Page:
+    """A page that answers with `analysis`: notes, key figures, figure, table, always in that order; a control for each
+    of its options.
 
-    `options` are those of its options that have a control, `key_figures` keys of its summary, and `first_columns`
-    keys of its rows that stand before the others.
+    `key_figures` are keys of its summary, and `first_columns` keys of its rows that stand before the others.
     """
-    answer = partial(_answer, analysis, key_figures, first_columns)
-    return Page(path=path, title=title, question=question, controls=partial(controls, analysis, options), answer=answer)
+    return Page(
+        path=path_of(analysis), title=analysis.replace("_", " ").capitalize(), question=question, group=group,
+        controls=partial(_controls, analysis), answer=partial(_answer, analysis, key_figures, first_columns),
+    )  # fmt: skip
+
+
+def path_of(analysis: str) -> str:
+    """Where the page of `analysis` is."""
+    return f"/{analysis.replace('_', '-')}"
+
+
+def _controls(analysis: str, folder: RunsFolder, query: Query) -> Component:
+    return controls(options_of(analysis).values(), query, [entry.name for entry in folder.entries()])
 
 
 def _answer(analysis: str, key_figures: Keys, first_columns: Keys, folder: RunsFolder, query: Query) -> Component:

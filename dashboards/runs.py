@@ -11,6 +11,7 @@ from threading import Lock
 
 from dashboards.entry import RunEntry
 from dashboards.headline import headline
+from dashboards.options import options_of
 from workbench.analyses import analyze
 from workbench.analyses.core.result import Result
 from workbench.errors import InputError
@@ -59,15 +60,20 @@ class RunsFolder:
         return self._headline(entry.path, entry.stamp)
 
     def analyze(self, entry: RunEntry, analysis: str, options: Mapping[str, str] | None = None) -> Result:
-        """The result of `analysis` with `options` (text is cast): shared between requests, so not to be changed.
+        """The result of `analysis` with `options` (text is cast, another run is named): shared between requests, so not
+        to be changed.
 
         InputError when the run cannot be read or an option is wrong.
         """
         if entry.error:
             raise InputError(entry.error)
+        known, chosen = options_of(analysis), dict(options or {})
+        others = {key: self.choose(name) for key, name in chosen.items() if key in known and known[key].takes_run}
+        chosen |= {key: other.path for key, other in others.items()}
+        stamp = (entry.stamp, *(other.stamp for other in others.values()))
         # One at a time for each run: who asks for the same meanwhile finds it in the cache.
         with self._lock(entry):
-            return self._analyze(entry.path, entry.stamp, analysis, tuple(sorted((options or {}).items())))
+            return self._analyze(entry.path, stamp, analysis, tuple(sorted(chosen.items())))
 
     def busy(self, entry: RunEntry) -> bool:
         """Whether something is being computed of this run right now."""
@@ -77,4 +83,4 @@ class RunsFolder:
         return self._locks.setdefault(entry.path, Lock())
 
     def _compute(self, path: Path, stamp: tuple, analysis: str, options: tuple) -> Result:
-        return analyze(self._load(path, stamp), analysis, **dict(options))
+        return analyze(self._load(path, stamp[0]), analysis, **dict(options))

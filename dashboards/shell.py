@@ -1,6 +1,7 @@
 """The frame around every page: header with the run picker, navigation, the URL and the clock of running runs."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import dash_mantine_components as dmc
 from dash import dcc, html
@@ -63,5 +64,10 @@ def subject(entry: RunEntry) -> list[Component | str]:
 
 
 def navigation(pages: Sequence[Page], path: str, search: str) -> list[Component]:
-    """A link to each page, which keeps the chosen run."""
-    return [dmc.NavLink(label=page.title, href=page.path + search, active=path == page.path) for page in pages]
+    """A link to each page, which keeps the chosen run, below the name of the page's group."""
+    shown = []
+    for group, members in groupby(pages, key=lambda page: page.group):
+        if group:
+            shown.append(dmc.Text(group, className="navigation-group"))
+        shown += [dmc.NavLink(label=page.title, href=page.path + search, active=path == page.path) for page in members]
+    return shown

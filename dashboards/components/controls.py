@@ -1,15 +1,12 @@
-"""Controls of a page, made from the signature of its analysis: kinds and defaults are written down once, there."""
+"""Controls of a page: what people may choose, and where the URL keeps it."""
 
-import inspect
-from collections.abc import Iterable, Mapping
-from typing import Literal, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Mapping, Sequence
 
 import dash_mantine_components as dmc
 from dash.development.base_component import Component
 
+from dashboards.options import Option
 from dashboards.view import FILTER
-from workbench import registry
-from workbench.analyses import PACKAGE
 
 _TYPING_PAUSE_MS = 400
 
@@ -19,11 +16,10 @@ def control_id(key: str, default: object) -> dict:
     return {"type": "control", "key": key, "default": "" if default is None else str(default)}
 
 
-def controls(analysis: str, keys: Iterable[str], query: Mapping[str, str]) -> Component:
-    """One control for each option in `keys`, showing what `query` or else the analysis says, and the row filter."""
-    function = registry.function(PACKAGE, analysis, "analysis")
-    parameters, hints = inspect.signature(function).parameters, get_type_hints(function)
-    made = [_control(control_id(key, parameters[key].default), hints[key], query.get(key)) for key in keys]
+def controls(options: Iterable[Option], query: Mapping[str, str], runs: Sequence[str]) -> Component:
+    """One control for each option, showing what `query` or else the default says, and the row filter. `runs` are the
+    names to choose from where an option is another run."""
+    made = [_control(option, query.get(option.key), runs) for option in options]
     return dmc.Group([*made, filter_control(query)], align="end")
 
 
@@ -32,12 +28,17 @@ def filter_control(query: Mapping[str, str]) -> Component:
     return _text_input(control_id(FILTER, None), query.get(FILTER), "Rows with", "any text")
 
 
-def _control(identity: dict, hint: object, text: str | None) -> Component:
-    label = identity["key"].replace("_", " ").capitalize()
-    if get_origin(hint) is not Literal:
+def _control(option: Option, text: str | None, runs: Sequence[str]) -> Component:
+    identity, label = control_id(option.key, option.default), option.key.replace("_", " ").capitalize()
+    if option.takes_run:
+        return dmc.Select(
+            id=identity, value=text, data=list(runs), label=label, placeholder="no other run", clearable=True,
+            searchable=True, nothingFoundMessage="no such run", size="xs", w=320,
+        )  # fmt: skip
+    if not option.choices:
         return _text_input(identity, text, label, "not set")
-    choices = [str(choice) for choice in get_args(hint)]
-    control = dmc.SegmentedControl(id=identity, value=text or identity["default"], data=choices, size="xs")
+    choice = text or identity["default"]
+    control = dmc.SegmentedControl(id=identity, value=choice, data=list(option.choices), size="xs")
     return dmc.Stack([dmc.Text(label, className="control-label"), control], gap=2)
 
 

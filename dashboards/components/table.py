@@ -16,9 +16,10 @@ _ROWS_SHOWN, _CHOICES_SHOWN = 14, 8  # longer tables scroll in themselves
 _MOST_ROWS = 5_000  # more would choke the browser; `workbench analyze --format csv` has them all
 _COLUMNS_SHOWN = 12  # beside more, the first stays in sight
 _ROW_PIXELS, _HEADER_PIXELS = 31, 40
+_LEAST_WIDTH, _LETTER_PIXELS, _PADDING_PIXELS = 84, 7, 26  # a header breaks between its words, never inside one
 # Narrow columns under headers of several lines; the types of values are known already; CSV takes the raw ones.
 _COLUMN = {
-    "wrapHeaderText": True, "autoHeaderHeight": True, "minWidth": 84, "cellDataType": False,
+    "wrapHeaderText": True, "autoHeaderHeight": True, "cellDataType": False,
     "useValueFormatterForExport": False,
 }  # fmt: skip
 _THEME = {
@@ -91,6 +92,7 @@ def _row(row: dict) -> dict:
 def _column(key: str, title: str, explanation: str, values: pd.Series) -> dict:
     kind = values.dropna().infer_objects().dtype
     numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+    longest_word = max(map(len, title.split()), default=0)
     return {
         "field": key,
         "headerName": title,
@@ -98,6 +100,7 @@ def _column(key: str, title: str, explanation: str, values: pd.Series) -> dict:
         "tooltipField": None if numeric else key,
         "valueFormatter": {"function": "shown(params)"},
         "filter": "agNumberColumnFilter" if numeric else "agTextColumnFilter",
+        "minWidth": max(_LEAST_WIDTH, longest_word * _LETTER_PIXELS + _PADDING_PIXELS),
         "maxWidth": 260,
         **({"type": "rightAligned", "sortingOrder": ["desc", "asc", None]} if numeric else {}),
     }

@@ -1,5 +1,5 @@
-"""One file a page; PAGES is the order of the navigation."""
+"""PAGES is the order of the navigation: what ran, a page an analysis, and what papers ask."""
 
-from dashboards.pages import communication, memory_tiers, overview, roofline, stacks, studies
+from dashboards.pages import analyses, overview, studies
 
-PAGES = (overview.page, roofline.page, memory_tiers.page, communication.page, stacks.page, studies.page)
+PAGES = (overview.page, *analyses.PAGES, studies.page)

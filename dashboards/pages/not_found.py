@@ -7,7 +7,7 @@ from dashboards.page import Page, Query
 from dashboards.runs import RunsFolder
 
 
-def _controls(query: Query) -> Component:
+def _controls(folder: RunsFolder, query: Query) -> Component:
     return dmc.Anchor("Go to the runs", href="/", size="sm")
 
 

@@ -18,7 +18,7 @@ from dashboards.components.table import frame_grid, table_card
 from dashboards.entry import RunEntry
 from dashboards.guard import guarded
 from dashboards.headline import HEADERS
-from dashboards.page import Page, Query
+from dashboards.page import Page, Query, path_of
 from dashboards.runs import RunsFolder
 from workbench.analyses.core.result import Result
 from workbench.figures import figure
@@ -30,6 +30,10 @@ _KEY_FIGURES = (
 _ANALYSES = ("time", "roofline", "communication")  # the quick ones
 _OPERATORS = 8
 _OPERATOR_COLUMNS = ["name", "shapes", "duration_per_step_ns", "time_share", "bound", "headroom_share"]
+
+
+def _controls(_: RunsFolder, query: Query) -> Component:
+    return filter_control(query)
 
 
 def _answer(folder: RunsFolder, query: Query) -> Component:
@@ -87,7 +91,7 @@ def _advice(results: dict[str, Result], run: str) -> list[Component]:
     search = view.write({view.RUN: run})
     lines = []
     for name, sentence in advice(results):
-        link = dmc.Anchor("Show", href=f"/{name.replace('_', '-')}{search}", size="sm")
+        link = dmc.Anchor("Show", href=path_of(name) + search, size="sm")
         lines.append(dmc.ListItem([sentence, " ", link]))
     title = dmc.Text("Where to look next", className="card-title")
     return [dmc.Paper([title, dmc.List(lines, size="sm")], className="card")] if lines else []
@@ -121,4 +125,4 @@ def _facts(entry: RunEntry) -> Component:
     return dmc.Paper(parts, className="card")
 
 
-page = Page(path="/", title="Overview", question="What ran, and how fast?", controls=filter_control, answer=_answer)
+page = Page(path="/", title="Overview", question="What ran, and how fast?", controls=_controls, answer=_answer)

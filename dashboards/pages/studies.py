@@ -23,6 +23,10 @@ STUDY = "study"  # the word of the URL that names the chosen one
 _COLORS = {"reproduced": "teal", "not_reproduced": "red", "inconclusive": "yellow", "not_testable": "gray"}
 
 
+def _controls(_: RunsFolder, query: Query) -> Component:
+    return filter_control(query)
+
+
 def _answer(folder: RunsFolder, query: Query) -> Component:
     """A card a study with the counts of its newest result, and below them the table and figures of the chosen one."""
     written = latest(folder.path)
@@ -69,5 +73,5 @@ def _detail(written: dict[str, Written], query: Query) -> Component:
 
 page = Page(
     path="/studies", title="Studies", question="What do papers claim, and what came out here?",
-    controls=filter_control, answer=_answer, of_run=False,
+    controls=_controls, answer=_answer, of_run=False, group="Papers",
 )  # fmt: skip

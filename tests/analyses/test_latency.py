@@ -199,7 +199,7 @@ def test_percentiles_are_stacks_of_requests_and_every_key_is_defined(tmp_path):
         run.span("client", "request-0", "serialize", "serialization", start, start + 50 + step, root, step=step)
     loaded = run.load()
     results = [latency(loaded, by=by) for by in ("percentile", "request", "shard", "tail")]
-    results.append(latency(loaded, baseline=str(loaded.path)))
+    results.append(latency(loaded, baseline=loaded.path))
     table = results[0].table.set_index("percentile")
     latencies_us = 100 + np.arange(200)
     for percentile, row in table.iterrows():
@@ -219,7 +219,7 @@ def test_percentiles_are_stacks_of_requests_and_every_key_is_defined(tmp_path):
 def test_what_does_not_apply_says_so(golden_run, by_hand):
     assert not latency(golden_run).applies
     with pytest.raises(InputError, match="no distributed request"):
-        latency(by_hand.load(), baseline=str(golden_run.path))
+        latency(by_hand.load(), baseline=golden_run.path)
 
 
 @st.composite

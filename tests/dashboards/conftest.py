@@ -6,15 +6,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pages.made_runs import HOSTILE, make_run
+from pages.made_runs import HOSTILE, SERVING, make_run, make_serving_run
 
 from workbench.trace.rundir import RunDirectory
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs written once: `one` and HOSTILE (complete), `killed`, and `broken`, whose manifest is no JSON."""
+    """Runs written once: SERVING, `one` and HOSTILE (complete), `killed`, and `broken`, whose manifest is no JSON."""
     traces = tmp_path_factory.mktemp("made")
+    make_serving_run(traces, SERVING)
     make_run(traces, "one")
     make_run(traces, HOSTILE, operator=HOSTILE)
     with RunDirectory(make_run(traces, "killed", end=None)).editing() as manifest:

@@ -9,6 +9,7 @@ from dashboards.components.controls import controls
 from dashboards.components.definitions import explained
 from dashboards.components.table import frame_grid, result_table
 from dashboards.components.text import does_not_apply, key_figures
+from dashboards.options import options_of
 from workbench.analyses.core.result import Result, not_applicable
 from workbench.metrics import define
 
@@ -73,10 +74,18 @@ def test_what_does_not_apply_says_why():
 
 
 def test_controls_come_from_the_signature_of_the_analysis():
-    by, cache_rows, filter_rows = controls("memory_tiers", ["by", "cache_rows"], {"by": "table"}).children
+    known = options_of("memory_tiers")
+    options = [known["by"], known["cache_rows"]]
+    by, cache_rows, filter_rows = controls(options, {"by": "table"}, runs=[]).children
     choice = by.children[1]
     assert choice.data == ["tier", "operator", "table", "capacity", "phase", "cache"]
     assert choice.value == "table"
     assert choice.id == {"type": "control", "key": "by", "default": "tier"}
     assert (cache_rows.value, cache_rows.id["default"]) == ("", "")
     assert filter_rows.value == ""
+
+
+def test_an_option_that_is_another_run_is_chosen_among_the_runs():
+    _, baseline, _ = controls(options_of("latency").values(), {"baseline": "b"}, runs=["a", "b"]).children
+    assert (baseline.data, baseline.value) == (["a", "b"], "b")
+    assert baseline.id == {"type": "control", "key": "baseline", "default": ""}

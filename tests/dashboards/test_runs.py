@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from pages.made_runs import HOSTILE, make_run
+from pages.made_runs import HOSTILE, SERVING, make_run, make_serving_run
 
 from dashboards.runs import RunsFolder
 from workbench.analyses.core.result import Result
@@ -17,8 +17,8 @@ from workbench.errors import InputError
 def test_runs_are_listed_newest_first_and_unreadable_ones_last(traces):
     make_run(traces, "newest")
     entries = RunsFolder(traces).entries()
-    assert [entry.name for entry in entries] == ["newest", "killed", HOSTILE, "one", "broken"]
-    assert [entry.status for entry in entries] == ["complete", "killed", "complete", "complete", "unreadable"]
+    assert [entry.name for entry in entries] == ["newest", "killed", HOSTILE, "one", SERVING, "broken"]
+    assert [entry.status for entry in entries if entry.status != "complete"] == ["killed", "unreadable"]
 
 
 def test_a_folder_that_is_not_there_yet_has_no_runs(tmp_path):
@@ -93,6 +93,25 @@ def test_results_are_kept_until_the_run_changes(traces):
     manifest = traces / "one" / "run.json"
     os.utime(manifest, ns=(0, manifest.stat().st_mtime_ns + 10**9))
     assert folder.analyze(folder.choose("one"), "time") is not first
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc", "moon"])
+def test_a_baseline_is_a_run_of_the_folder_and_no_path(traces, name):
+    make_run(traces.parent, "outside")
+    folder = RunsFolder(traces)
+    serving = folder.choose(SERVING)
+    assert folder.analyze(serving, "latency", {"baseline": SERVING}).summary["cpu_overhead_pct"] == 0
+    with pytest.raises(InputError, match="no run"):
+        folder.analyze(serving, "latency", {"baseline": name})
+
+
+def test_a_result_beside_a_baseline_is_kept_until_that_one_changes(traces):
+    folder = RunsFolder(traces)
+    serving, baseline = folder.choose(SERVING), make_serving_run(traces, "baseline")
+    first = folder.analyze(serving, "latency", {"baseline": "baseline"})
+    assert folder.analyze(serving, "latency", {"baseline": "baseline"}) is first
+    (baseline / "note.txt").write_text("it grew")
+    assert folder.analyze(serving, "latency", {"baseline": "baseline"}) is not first
 
 
 def test_the_headline_of_a_run_without_results_comes_from_its_series(traces):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from pages.made_runs import HOSTILE, make_run
+from pages.made_runs import HOSTILE, SERVING, make_run, make_serving_run
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
@@ -38,8 +38,9 @@ def browser() -> Iterator[BrowserContext]:
 
 @pytest.fixture(scope="session")
 def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs: `two` is the newest, HOSTILE the oldest."""
+    """Four runs: `two` is the newest, SERVING the oldest."""
     folder = tmp_path_factory.mktemp("traces")
+    make_serving_run(folder, SERVING)
     make_run(folder, HOSTILE, operator=HOSTILE)
     make_run(folder, "one")
     make_run(folder, "two")

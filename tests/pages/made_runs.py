@@ -15,7 +15,19 @@ from workbench.trace.rundir import MACHINE, RunDirectory
 STEPS, PROFILED_FROM = 6, 3
 # Names come from traces: this one must stay text wherever it is shown.
 HOSTILE = "<b>mm<img src=x onerror=alert(1)>"
-_TABLE = {"rows": 500, "dim": 16, "row_bytes": 64, "state_bytes_per_row": 4}
+SERVING = f"serving {HOSTILE}"
+_TABLE = {"rows": 500, "dim": 16, "row_bytes": 64, "state_bytes_per_row": 4, "pooling_factor": 4.0}
+# Spans of one request: (process, name, kind, place of its parent in this list or -1, start and end in us).
+_REQUEST = (
+    ("client", "request", "span", -1, 0, 1000),
+    ("client", "rpc", "communication", 0, 100, 950),
+    ("main", "handler", "span", 1, 150, 900),
+    ("main", "bottom", "compute", 2, 200, 400),
+    ("main", "rpc_operator", "span", 2, 400, 800),
+    ("main", "rpc", "communication", 4, 420, 780),
+    ("shard-0", "handler", "span", 5, 500, 700),
+    ("shard-0", "sparse_lookup", "compute", 6, 520, 680),
+)
 _TABLES = [{"name": f"table {rank}", "rank": rank, **_TABLE} for rank in range(2)]
 
 
@@ -38,6 +50,42 @@ def make_run(traces: Path, name: str, end: str | None = "complete", operator: st
     if end:
         directory.finish(end)
     return directory.path.rename(traces / name)
+
+
+def make_serving_run(traces: Path, name: str) -> Path:
+    """`traces/<name>`: requests to a main shard, which launches a kernel HOSTILE on a GPU, and a sparse one."""
+    directory = RunDirectory.create(traces, "inference", "tiny", preset="tiny", config={"strategy": "load_balanced"})
+    with ExitStack() as stack:
+        processes = ("client", "main", "shard-0")
+        recorders = {process: stack.enter_context(directory.recorder(process)) for process in processes}
+        start_ns = time.monotonic_ns()
+        for request in range(STEPS):
+            _add_request(recorders, request, start_ns + request * 2_000_000)
+    _write_profile(directory.path / "main.pt.trace.json.gz", 0, _device_events(time.time_ns() / 1e3))
+    directory.finish("complete")
+    return directory.path.rename(traces / name)
+
+
+def _add_request(recorders: dict[str, Recorder], request: int, at_ns: int) -> None:
+    for number, (process, name, kind, parent, start_us, end_us) in enumerate(_REQUEST):
+        own, around = (f"{request:08x}{place + 1:08x}" if place >= 0 else "" for place in (number, parent))
+        recorders[process].add(
+            name, at_ns + start_us * 1000, at_ns + end_us * 1000, lane="request-0", step=request, kind=kind,
+            cpu_ns=50_000, trace=f"{request + 1:032x}", span=own, parent=around,
+        )  # fmt: skip
+
+
+def _device_events(start_us: float) -> list[dict]:
+    """An operator that allocates a block and launches a kernel."""
+    block = {"Addr": 64, "Bytes": 4096, "Device Type": 1, "Device Id": 0}
+    allocated = {"ph": "i", "cat": "cpu_instant_event", "name": "[memory]", "pid": 1, "tid": 1, "ts": start_us + 5}
+    kernel = {"device": 0, "stream": 7, "correlation": 1}
+    return [
+        _event("cpu_op", "aten::mm", start_us, 100, [[256, 64], [64, 64]]),
+        {**allocated, "args": {**block, "Total Allocated": 4096, "Total Reserved": 8192}},
+        {**_event("cuda_runtime", "cudaLaunchKernel", start_us + 10, 8), "args": {"correlation": 1}},
+        {**_event("kernel", HOSTILE, start_us + 30, 60, thread=7), "pid": 0, "args": kernel},
+    ]
 
 
 def _train(recorders: list[Recorder], operator: str) -> list[list[dict]]:

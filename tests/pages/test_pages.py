@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from pages.conftest import Tab
-from pages.made_runs import HOSTILE, make_run
+from pages.made_runs import HOSTILE, SERVING, make_run
 from pages.made_studies import make_study
 from playwright.sync_api import expect
 
@@ -20,14 +20,22 @@ _MARK = ".js-plotly-plot :is(.point path, path.point, path.js-line, path.surface
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.mark.parametrize("path", ["/", "/roofline", "/memory-tiers", "/communication", "/stacks"])
-def test_a_page_draws_its_figure_and_table_and_names_stay_text(tab: Tab, served, path):
-    page = tab.open(f"{served}{path}?run={quote(HOSTILE)}")
+@pytest.mark.parametrize(
+    ("path", "run"),
+    [
+        *((path, HOSTILE) for path in ("/", "/roofline", "/critical-path", "/stacks", "/memory-tiers")),
+        *((path, HOSTILE) for path in ("/communication", "/sharding")),
+        *((path, SERVING) for path in ("/kernels", "/memory", "/latency")),
+    ],
+)
+def test_a_page_draws_its_figure_and_table_and_names_stay_text(tab: Tab, served, path, run):
+    page = tab.open(f"{served}{path}?run={quote(run)}")
     page.wait_for_selector(_MARK)
     page.wait_for_selector(".ag-row .ag-cell")
     expect(page.locator("h1")).to_contain_text("?")
     assert page.get_by_text(HOSTILE).count() > 0
     assert page.locator("img[src=x], #answer b, tspan[style*=bold]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_the_picker_changes_url_and_content_and_back_returns(tab: Tab, served):
@@ -87,6 +95,14 @@ def test_a_slow_page_says_that_it_loads(tab: Tab, served, monkeypatch):
     page.get_by_text("phase", exact=True).click()
     expect(page.get_by_text("Loading ...")).to_be_visible()
     expect(page.get_by_text("Loading ...")).to_be_hidden()
+
+
+def test_a_baseline_is_chosen_among_the_runs(tab: Tab, served):
+    page = tab.open(f"{served}/latency?run={quote(SERVING)}")
+    page.get_by_label("Baseline").first.click()
+    page.get_by_role("option", name=SERVING).click()
+    page.wait_for_url("**&baseline=*")
+    expect(page.get_by_text("CPU overhead")).to_be_visible()
 
 
 def test_navigation_keeps_the_run(tab: Tab, served):

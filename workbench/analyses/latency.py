@@ -51,7 +51,7 @@ class _Requests:
 
 
 def latency(
-    run: Run, *, by: Literal["percentile", "request", "shard", "tail"] = "percentile", baseline: str | None = None
+    run: Run, *, by: Literal["percentile", "request", "shard", "tail"] = "percentile", baseline: Path | None = None
 ) -> Result:
     """End-to-end time of requests split into its parts, with the embedded portion's and the servers' CPU time.
 
@@ -63,7 +63,7 @@ def latency(
         return not_applicable("latency", "the run traced no distributed request that was answered")
     table, summary = _TABLES[by](requests), _summary(requests)
     if baseline is not None:
-        base = _answered(load(Path(baseline)))
+        base = _answered(load(baseline))
         if base is None:
             raise InputError(f"baseline={baseline}: that run traced no distributed request that was answered")
         summary["cpu_overhead_pct"] = 100 * (requests.cpu_ns / (base.cpu_ns or np.nan) - 1)
