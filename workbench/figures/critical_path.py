@@ -45,15 +45,16 @@ def _time_line(table: pd.DataFrame) -> go.Figure:
 
 
 def _bars(table: pd.DataFrame) -> go.Figure:
-    """Time on the path, and a mark for what it would be after a change."""
-    table, subtitle = theme.first_rows(table)
+    """Time on the path, and a mark for what it would be after a change, which the shares then make room for."""
+    table, subtitle = theme.first_rows(table, theme.MAX_LARGEST)
     scale, unit = theme.time_unit(table["path_ns"])
     places = list(range(len(table)))
+    shares = None if "after_ns" in table else [f"{share:.1%}" for share in table["path_share"]]
     colours = [theme.KIND_COLOUR[kind] for kind in table["kind"]] if "kind" in table else theme.BLUE
     fig = go.Figure()
     fig.add_bar(
         name="on the path", orientation="h", x=table["path_ns"] / scale, y=places, marker_color=colours,
-        customdata=table[["path_share", "events"]], text=[f"{share:.1%}" for share in table["path_share"]],
+        customdata=table[["path_share", "events"]], text=shares,
         hovertemplate=f"%{{x:.4g}} {unit} (%{{customdata[0]:.1%}} of it), %{{customdata[1]:,}} events<extra></extra>",
     )  # fmt: skip
     if "after_ns" in table:

@@ -45,7 +45,7 @@ def _stacks(table: pd.DataFrame, subtitle: str) -> go.Figure:
             named.add(part)
         fig.update_xaxes(title=f"time a request [{unit}]", row=1, col=column)
     fig.update_layout(title={"text": "What a request's time goes into", "subtitle": {"text": subtitle}})
-    return theme.name_rows(fig, [_row_name(row) for row in table.to_dict("records")], row=1, col=1)
+    return theme.legend_below(theme.name_rows(fig, [_row_name(row) for row in table.to_dict("records")], row=1, col=1))
 
 
 def _shards(table: pd.DataFrame, subtitle: str) -> go.Figure:

@@ -42,12 +42,13 @@ def sharding(result: Result) -> go.Figure:
             hovertemplate=f"measured: %{{x:.4g}} {unit}<extra></extra>",
         )  # fmt: skip
         fig.add_vline(table["predicted_ns"].mean() / scale, line={"color": theme.FADED, "dash": "dash"})
-        imbalance = f"slowest rank over the mean: {result.summary['max_over_mean']:.3f}"
+        imbalance = f"slowest rank over the mean (dashed): {result.summary['max_over_mean']:.3f}"
         subtitle = ", ".join(filter(None, [imbalance, subtitle]))
         names = [f"rank {rank}" for rank in table["rank"]]
     else:
         names = [f"{theme.label(row.table)} · {row.scheme} · rank {row.rank}" for row in table.itertuples()]
-    fig.update_layout(title={"text": "What sharding puts on each rank", "subtitle": {"text": subtitle}})
+    title = "What each shard costs its rank" if by_shard else "What sharding puts on each rank"
+    fig.update_layout(title={"text": title, "subtitle": {"text": subtitle}})
     fig.update_xaxes(title=f"predicted cost of a step [{unit}]", rangemode="tozero")
     return theme.name_rows(fig, names)
 
