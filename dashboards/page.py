@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 
 from dashboards import view
 from dashboards.components import text
-from dashboards.components.controls import controls
+from dashboards.components.controls import controls, filter_control
 from dashboards.components.figure import figure_card
 from dashboards.components.table import result_table
 from dashboards.options import options_of
@@ -50,6 +50,11 @@ def analysis_page(analysis: str, *, group: str, question: str, key_figures: Keys
 def path_of(analysis: str) -> str:
     """Where the page of `analysis` is."""
     return f"/{analysis.replace('_', '-')}"
+
+
+def only_filter(_: RunsFolder, query: Query) -> Component:
+    """The controls of a page without options."""
+    return filter_control(query)
 
 
 def _controls(analysis: str, folder: RunsFolder, query: Query) -> Component:

@@ -11,14 +11,13 @@ from dash.development.base_component import Component
 from dashboards import view
 from dashboards.advice import advice
 from dashboards.components import text
-from dashboards.components.controls import filter_control
 from dashboards.components.definitions import explained
 from dashboards.components.figure import figure_card
 from dashboards.components.table import frame_grid, table_card
 from dashboards.entry import RunEntry
 from dashboards.guard import guarded
 from dashboards.headline import HEADERS
-from dashboards.page import Page, Query, path_of
+from dashboards.page import Page, Query, only_filter, path_of
 from dashboards.runs import RunsFolder
 from workbench.analyses.core.result import Result
 from workbench.figures import figure
@@ -30,10 +29,6 @@ _KEY_FIGURES = (
 _ANALYSES = ("time", "roofline", "communication")  # the quick ones
 _OPERATORS = 8
 _OPERATOR_COLUMNS = ["name", "shapes", "duration_per_step_ns", "time_share", "bound", "headroom_share"]
-
-
-def _controls(_: RunsFolder, query: Query) -> Component:
-    return filter_control(query)
 
 
 def _answer(folder: RunsFolder, query: Query) -> Component:
@@ -125,4 +120,4 @@ def _facts(entry: RunEntry) -> Component:
     return dmc.Paper(parts, className="card")
 
 
-page = Page(path="/", title="Overview", question="What ran, and how fast?", controls=_controls, answer=_answer)
+page = Page(path="/", title="Overview", question="What ran, and how fast?", controls=only_filter, answer=_answer)

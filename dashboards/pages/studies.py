@@ -8,12 +8,11 @@ from dash.development.base_component import Component
 
 from dashboards import view
 from dashboards.components import text
-from dashboards.components.controls import filter_control
 from dashboards.components.definitions import explained
 from dashboards.components.figure import figure_card
 from dashboards.components.table import result_table
 from dashboards.guard import guarded
-from dashboards.page import Page, Query
+from dashboards.page import Page, Query, only_filter
 from dashboards.runs import RunsFolder
 from workbench import registry, studies
 from workbench.studies.core.curves import draw
@@ -21,10 +20,6 @@ from workbench.studies.core.folder import Written, latest
 
 STUDY = "study"  # the word of the URL that names the chosen one
 _COLORS = {"reproduced": "teal", "not_reproduced": "red", "inconclusive": "yellow", "not_testable": "gray"}
-
-
-def _controls(_: RunsFolder, query: Query) -> Component:
-    return filter_control(query)
 
 
 def _answer(folder: RunsFolder, query: Query) -> Component:
@@ -73,5 +68,5 @@ def _detail(written: dict[str, Written], query: Query) -> Component:
 
 page = Page(
     path="/studies", title="Studies", question="What do papers claim, and what came out here?",
-    controls=_controls, answer=_answer, of_run=False, group="Papers",
+    controls=only_filter, answer=_answer, of_run=False, group="Papers",
 )  # fmt: skip
