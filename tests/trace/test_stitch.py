@@ -1,12 +1,17 @@
 """Spans and profiler windows of one process, stitched: steps, phases and tags worked out by hand."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from workbench.trace.loader import load
 from workbench.trace.part import Part
 from workbench.trace.schema import events_frame, validate_events
 from workbench.trace.stitch import stitch
 
+GOLDEN = Path(__file__).parents[2] / "traces" / "golden" / "training-2-ranks"
 US = 1000
 
 
@@ -118,3 +123,13 @@ def test_without_spans_the_profile_keeps_what_it_knows():
     part = stitch(spans, [profile_part(WINDOW)])
     assert part.events["step"].tolist() == [5, 5, -1, -1, -1, 5]
     assert part.events["phase"].tolist()[-1] == "backward"
+
+
+def test_a_process_that_recorded_no_span_keeps_its_profile(tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(GOLDEN, run, ignore=shutil.ignore_patterns(".*"))
+    spans = run / "trainer-0.spans.jsonl"
+    spans.write_text(spans.read_text().splitlines(keepends=True)[0])  # its header
+    events = load(run).events
+    profiled = events[events["process"] == "trainer-0"]
+    assert set(profiled["rank"]) == {0} and "aten::bmm" in set(profiled["name"])

@@ -90,7 +90,8 @@ def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
     for name in frames[0].columns:
         values = [frame[name] for frame in frames]
         if isinstance(values[0].dtype, pd.CategoricalDtype):
-            columns[name] = union_categoricals(values)
+            # One without rows has categories of no dtype, which go with no others.
+            columns[name] = union_categoricals([each for each in values if len(each)] or values[:1])
         else:
             columns[name] = pd.concat(values, ignore_index=True)
     return pd.DataFrame(columns)
