@@ -22,6 +22,7 @@ METADATA_LIMIT_BYTES = 256 << 20
 
 _EVENTS_KEY = re.compile(rb'"traceEvents"\s*:\s*\[$')
 _QUOTE, _BACKSLASH, _BRACE, _CLOSING_BRACE, _BRACKET, _CLOSING_BRACKET = b'"\\{}[]'
+_STRUCTURAL = np.isin(np.arange(256), list(b'"\\{}[]'))
 
 
 class EventChunks:
@@ -123,7 +124,9 @@ def _scan(text, begin, state, level, opens_at):
     stop, cut = -1, -1
     for index in range(begin, len(text)):
         byte = text[index]
-        if in_string:
+        if not _STRUCTURAL[byte]:  # as most are
+            escaped = 0
+        elif in_string:
             if escaped:
                 escaped = 0
             elif byte == _BACKSLASH:
