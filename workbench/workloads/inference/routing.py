@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,13 +20,18 @@ class NetRouting:
         shards = plan.shards_of(set(self._position))
         self.shards = [shard.name for shard in shards]
         self.pieces = [pieces_of(shard.pieces, net) for shard in shards]
+        self._positions = [np.array([self._position[piece.table] for piece in pieces]) for pieces in self.pieces]
+        self._whole = [all(piece.pieces == 1 for piece in pieces) for pieces in self.pieces]
         dims = [table.dim for table in net.tables]
         self.widths = [sum(dims[self._position[p.table]] for p in pieces) for pieces in self.pieces]
         self._plan_join(dims)
 
     def cut(self, bags: Bags) -> list[Bags]:
         """For each shard, the bags [its pieces, B] of the net's bags [tables, B], ids as rows of the pieces."""
-        return [self._of_shard(bags, pieces) for pieces in self.pieces]
+        return [
+            bags.tables(positions) if whole else self._of_shard(bags, pieces)
+            for positions, whole, pieces in zip(self._positions, self._whole, self.pieces, strict=True)
+        ]
 
     def join(self, pooled: Sequence[Tensor]) -> Tensor:
         """The net's embeddings [B, sum of dims] of what each shard returned, [B, its width]."""
@@ -36,10 +42,7 @@ class NetRouting:
         return embeddings
 
     def _of_shard(self, bags: Bags, pieces: Sequence[Piece]) -> Bags:
-        positions = [self._position[piece.table] for piece in pieces]
-        if all(piece.pieces == 1 for piece in pieces):
-            return bags.tables(positions)
-        parts = [bags.tables([position]) for position in positions]
+        parts = [bags.tables([self._position[piece.table]]) for piece in pieces]
         return stacked([part.piece(p.piece, p.pieces) for part, p in zip(parts, pieces, strict=True)])
 
     def _plan_join(self, dims: Sequence[int]) -> None:
