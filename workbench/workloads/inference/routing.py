@@ -29,7 +29,7 @@ class NetRouting:
     def cut(self, bags: Bags) -> list[Bags]:
         """For each shard, the bags [its pieces, B] of the net's bags [tables, B], ids as rows of the pieces."""
         return [
-            bags.tables(positions) if whole else self._of_shard(bags, pieces)
+            bags.tables(positions) if whole else self._by_pieces(bags, pieces)
             for positions, whole, pieces in zip(self._positions, self._whole, self.pieces, strict=True)
         ]
 
@@ -41,7 +41,8 @@ class NetRouting:
             embeddings[:, target] += arrived[:, source]
         return embeddings
 
-    def _of_shard(self, bags: Bags, pieces: Sequence[Piece]) -> Bags:
+    def _by_pieces(self, bags: Bags, pieces: Sequence[Piece]) -> Bags:
+        """A shard's bags, some of whose tables are cut by rows."""
         parts = [bags.tables([self._position[piece.table]]) for piece in pieces]
         return stacked([part.piece(p.piece, p.pieces) for part, p in zip(parts, pieces, strict=True)])
 
