@@ -35,10 +35,8 @@ COLUMNS = (
     "duration_per_step_ns", "time_share", "intensity", "flops_per_s", "bytes_per_s", "roof_flops_per_s",
     "roof_bytes_per_s", "bound_ns", "bound", "headroom_ns", "headroom_share", "ceiling_source", "model",
 )  # fmt: skip
-_SUMMED = [
-    "duration_ns", "compute_ns", "kernels", "copied_bytes", "flops", "bytes", "compute_limit_ns", "memory_limit_ns",
-    "bound_ns",
-]  # fmt: skip
+_MEASURED = ["duration_ns", "compute_ns", "kernels", "copied_bytes"]
+_MODELLED = ["flops", "bytes", "compute_limit_ns", "memory_limit_ns", "bound_ns"]
 
 
 def roofline(run: Run, *, by: Literal["operator", "kernel"] = "operator", rank: int | None = None) -> Result:
@@ -106,25 +104,33 @@ def _table(
     run: Run, calls: pd.DataFrame, costs: Mapping[int, Cost], share: RankShare, by: str, busy_ns: int
 ) -> pd.DataFrame:
     """COLUMNS, one row an operator or kernel, by headroom."""
-    calls = calls.join(_per_call(calls, costs, share), on="operator_id")
-    shaped = calls["covered"] & (calls["model"] != VIEW)
-    signatures = run.operators.reindex(calls["operator_id"])
-    calls["shapes"] = np.where(shaped & (by == "operator"), signatures["input_dims"], "")
-    calls["dtypes"] = np.where(shaped, signatures["input_types"], "")
+    alike = _alike(calls, "name" if by == "operator" else "longest_kernel")
+    alike = alike.join(_per_call(calls, costs, share), on="operator_id")
+    alike[_MODELLED] = alike[_MODELLED].mul(alike["calls"], axis=0)
+    shaped = alike["covered"] & (alike["model"] != VIEW)
+    signatures = run.operators.reindex(alike["operator_id"])
+    alike["shapes"] = np.where(shaped & (by == "operator"), signatures["input_dims"], "")
+    alike["dtypes"] = np.where(shaped, signatures["input_types"], "")
     texts = ["model", "tier", "precision", "ceiling_source"]
-    calls[texts] = calls[texts].astype("object").fillna("")
-    calls["name"] = calls["name" if by == "operator" else "longest_kernel"]
-    calls[["name", "phase"]] = calls[["name", "phase"]].astype("object")
-    groups = calls.groupby(["name", "shapes", "dtypes", "model"], sort=False)
-    table = groups[_SUMMED].sum(min_count=1).join(groups[["tier", "precision", "ceiling_source"]].first())
+    alike[texts] = alike[texts].astype("object").fillna("")
+    groups = alike.groupby(["name", "shapes", "dtypes", "model"], sort=False)
+    table = groups[[*_MEASURED, *_MODELLED, "calls"]].sum(min_count=1)
+    table = table.join(groups[["tier", "precision", "ceiling_source"]].first())
     table["phase"] = groups["phase"].agg(lambda phases: ", ".join(sorted(set(phases) - {""})))
-    table["calls"] = groups.size()
     table = table.reset_index()
     _mark_copies(table)
     _rate(table, busy_ns)
     per_call = [table[name] / table["calls"] for name in ("duration_ns", "compute_limit_ns", "memory_limit_ns")]
     table["bound"] = list(map(bound_by, *per_call, _near_empty_ns(table, share)))
     return table.sort_values(["headroom_ns", "duration_ns"], ascending=False, na_position="last", ignore_index=True)
+
+
+def _alike(calls: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Measured sums over calls of one operator, signature and phase, which are few where calls are millions; `name` is
+    the column with what the row is called."""
+    groups = calls.groupby([name, "operator_id", "covered", "phase"], sort=False, observed=True)
+    table = groups[_MEASURED].sum().assign(calls=groups.size()).reset_index().rename(columns={name: "name"})
+    return table.astype({"name": "object", "phase": "object"})
 
 
 def _per_call(calls: pd.DataFrame, costs: Mapping[int, Cost], share: RankShare) -> pd.DataFrame:
