@@ -41,23 +41,48 @@ class DotInteraction(nn.Module):
 
     def __init__(self, table_order: Sequence[int], _: Sequence[int]) -> None:
         super().__init__()
-        # Which vector each arriving embedding is.
-        self.register_buffer("vector_of", torch.tensor(table_order, dtype=torch.int64) + 1, persistent=False)
+        vector_of = torch.tensor(table_order, dtype=torch.int64) + 1  # of each arriving embedding
+        self.register_buffer("vector_of", vector_of, persistent=False)
+        vectors = len(table_order) + 1
+        arrival = torch.zeros(vectors, dtype=torch.int64)  # of each vector: the bottom MLP's output comes first
+        arrival[vector_of] = torch.arange(1, vectors)
+        first, second = (arrival[pair] for pair in torch.tril_indices(vectors, vectors, offset=-1))
+        pairs = len(first)
+        # Which entries of the flat [F, F] product are the pairs, and which pair each entry is (`pairs`: none).
+        self.register_buffer("entry_of_pair", first * vectors + second, persistent=False)
+        pair_of_entry = torch.full((vectors, vectors), pairs)
+        pair_of_entry[first, second] = pair_of_entry[second, first] = torch.arange(pairs)
+        self.register_buffer("pair_of_entry", pair_of_entry.flatten(), persistent=False)
 
     def forward(self, bottom: Tensor, embeddings: Sequence[Tensor]) -> Tensor:
         """bottom [B, D], embeddings [B, columns] each: side by side they are the T tables' D columns each."""
         if bottom.device.type == "cpu" and bottom.dtype == torch.float32:
             return dot_interaction(bottom, list(embeddings), self.vector_of)
-        return batched_dot_interaction(bottom, embeddings, self.vector_of)
+        # Permuting which pairs are picked costs nothing; permuting the vectors would copy them.
+        vectors = torch.cat([bottom, *embeddings], dim=1).view(len(bottom), -1, bottom.shape[1])
+        return torch.cat([bottom, _PairProducts.apply(vectors, self.entry_of_pair, self.pair_of_entry)], dim=1)
 
 
-def batched_dot_interaction(bottom: Tensor, embeddings: Sequence[Tensor], vector_of: Tensor) -> Tensor:
-    """DotInteraction as batched matrix products, with torch's own backward pass."""
-    samples, dim = bottom.shape
-    arrived = torch.cat(list(embeddings), dim=1).view(samples, -1, dim)
-    vectors = torch.cat([bottom.unsqueeze(1), arrived[:, vector_of.argsort()]], dim=1)
-    first, second = torch.tril_indices(vectors.shape[1], vectors.shape[1], offset=-1, device=bottom.device)
-    return torch.cat([bottom, torch.bmm(vectors, vectors.transpose(1, 2))[:, first, second]], dim=1)
+class _PairProducts(torch.autograd.Function):
+    """Dot products of the picked pairs of vectors [B, F, D].
+
+    By hand, since the product's symmetry is unknown to autograd: it would spend a second product of the same size on
+    the backward pass, and scatter into the picked entries one by one where a gather does.
+    """
+
+    @staticmethod
+    def forward(ctx, vectors: Tensor, entry_of_pair: Tensor, pair_of_entry: Tensor) -> Tensor:
+        ctx.save_for_backward(vectors, pair_of_entry)
+        return torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1).index_select(1, entry_of_pair)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        vectors, pair_of_entry = ctx.saved_tensors
+        samples, count, _ = vectors.shape
+        # Each pair's gradient stands in both triangles; the diagonal and nothing else picks the padded zero.
+        padded = nn.functional.pad(gradient, (0, 1))
+        symmetric = padded.index_select(1, pair_of_entry).view(samples, count, count)
+        return torch.bmm(symmetric, vectors), None, None
 
 
 @torch.library.custom_op("workbench::dot_interaction", mutates_args=(), device_types="cpu")
