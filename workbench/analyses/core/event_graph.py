@@ -71,31 +71,37 @@ class EventGraph:
         """As it would have been with the work of each piece and the delay before it scaled by these factors [p]. What
         nothing binds has the time since the window's start as its delay."""
         work_ns = (self.finish_ns - self.start_ns) * work_scale
-        start_ns = _replay(self._order, *self._edges, work_ns, self.delay_ns * delay_scale, work_scale)
+        start_ns = np.zeros(len(work_ns))
+        _replay(self._order, *self._edges, work_ns, self.delay_ns * delay_scale, work_scale, start_ns)
         return self._schedule(start_ns, start_ns + work_ns, work_scale)
 
     def slack_ns(self) -> np.ndarray:
         """How much later each piece [p] could have finished without lengthening the whole."""
         work_ns = self.finish_ns - self.start_ns
-        latest_ns = _latest_finish(self._order, *self._edges, work_ns, self.delay_ns, self.finish_ns.max())
+        latest_ns = np.full(len(work_ns), self.finish_ns.max())
+        _latest_finish(self._order, *self._edges, work_ns, self.delay_ns, latest_ns)
         return latest_ns - self.finish_ns
 
     def path(self, schedule: Schedule) -> pd.DataFrame:
         """The critical path, first to last, without a hole from 0 to the last finish: piece, start_ns, end_ns, delay
         (True: not the piece but the delay before it)."""
         last = int(np.argmax(schedule.finish_ns))
-        piece, start_ns, end_ns, delay = _walk(last, self._before, self.source, *schedule)
-        columns = {"piece": piece, "start_ns": start_ns, "end_ns": end_ns, "delay": delay}
+        room = 2 * _chain_length(last, self._before, self.source, schedule.through)
+        piece, start_ns, end_ns, delay = (np.empty(room, dtype) for dtype in (np.int32, float, float, np.bool_))
+        at = _walk(last, self._before, self.source, *schedule, piece, start_ns, end_ns, delay)
+        columns = {"piece": piece[at:], "start_ns": start_ns[at:], "end_ns": end_ns[at:], "delay": delay[at:]}
         return pd.DataFrame(columns, copy=False)
 
     def _schedule(self, start_ns: np.ndarray, finish_ns: np.ndarray, work_scale: np.ndarray) -> Schedule:
-        return Schedule(start_ns, finish_ns, *_ready(*self._edges, start_ns, finish_ns, work_scale))
+        ready_ns, through = np.zeros(len(start_ns)), np.full(len(start_ns), NOTHING, np.int32)
+        _ready(*self._edges, start_ns, finish_ns, work_scale, ready_ns, through)
+        return Schedule(start_ns, finish_ns, ready_ns, through)
 
     @cached_property
     def _before(self) -> np.ndarray:
         """Piece before each on its lane [p], -1 for none."""
         follows = np.diff(self.lane, prepend=-1) == 0
-        return np.where(follows, np.arange(len(self.lane)) - 1, -1)
+        return np.where(follows, np.arange(-1, len(self.lane) - 1, dtype=np.int32), np.int32(-1))
 
     @property
     def _edges(self) -> tuple[np.ndarray, ...]:
@@ -108,10 +114,8 @@ class EventGraph:
 
 
 @numba.njit(cache=True)
-def _ready(before, first_edge, source, offset_ns, start_ns, finish_ns, work_scale):
-    """(when what each piece needs is there, 0 where it needs nothing; what is there last)"""
-    ready_ns = np.zeros(len(before))
-    through = np.full(len(before), NOTHING)
+def _ready(before, first_edge, source, offset_ns, start_ns, finish_ns, work_scale, ready_ns, through):
+    """Puts in when what each piece needs is there (`ready_ns`, 0) and what is there last (`through`, NOTHING)."""
     for piece in range(len(before)):
         if before[piece] >= 0:
             ready_ns[piece], through[piece] = finish_ns[before[piece]], LANE
@@ -120,13 +124,11 @@ def _ready(before, first_edge, source, offset_ns, start_ns, finish_ns, work_scal
             left_ns = start_ns[at] + offset_ns[edge] * work_scale[at]
             if left_ns > ready_ns[piece] or through[piece] == NOTHING:
                 ready_ns[piece], through[piece] = left_ns, edge
-    return ready_ns, through
 
 
 @numba.njit(cache=True)
-def _replay(order, before, first_edge, source, offset_ns, work_ns, delay_ns, work_scale):
-    """Start of each piece as soon as what it needs allows."""
-    start_ns = np.zeros(len(order))
+def _replay(order, before, first_edge, source, offset_ns, work_ns, delay_ns, work_scale, start_ns):
+    """Puts in the start of each piece, as soon as what it needs allows."""
     for piece in order:
         ready_ns = 0.0
         if before[piece] >= 0:
@@ -135,13 +137,11 @@ def _replay(order, before, first_edge, source, offset_ns, work_ns, delay_ns, wor
             at = source[edge]
             ready_ns = max(ready_ns, start_ns[at] + offset_ns[edge] * work_scale[at])
         start_ns[piece] = ready_ns + delay_ns[piece]
-    return start_ns
 
 
 @numba.njit(cache=True)
-def _latest_finish(order, before, first_edge, source, offset_ns, work_ns, delay_ns, last_ns):
-    """Latest finish of each piece that lets everything end at `last_ns`."""
-    latest_ns = np.full(len(order), last_ns)
+def _latest_finish(order, before, first_edge, source, offset_ns, work_ns, delay_ns, latest_ns):
+    """Lowers `latest_ns` from the end of everything to the latest finish of each piece that keeps it."""
     for piece in order[::-1]:
         needed_ns = latest_ns[piece] - work_ns[piece] - delay_ns[piece]
         if before[piece] >= 0:
@@ -149,28 +149,32 @@ def _latest_finish(order, before, first_edge, source, offset_ns, work_ns, delay_
         for edge in range(first_edge[piece], first_edge[piece + 1]):
             at = source[edge]
             latest_ns[at] = min(latest_ns[at], needed_ns - offset_ns[edge] + work_ns[at])
-    return latest_ns
 
 
 @numba.njit(cache=True)
-def _walk(last, before, source, start_ns, finish_ns, ready_ns, through):
-    """From the `last` piece back along what binds each: the pieces, their starts and ends, and whether it is the delay
-    before the piece. The first come first; a path has an end, also where nothing takes any time."""
+def _chain_length(last, before, source, through):
+    """Number of pieces from the `last` one back along what binds each."""
     length, piece = 1, last
     while through[piece] != NOTHING:
         piece = before[piece] if through[piece] == LANE else source[through[piece]]
         length += 1
-    pieces, delay = np.empty(2 * length, np.int64), np.zeros(2 * length, np.bool_)
-    starts_ns, ends_ns = np.empty(2 * length), np.empty(2 * length)
-    at, piece, end_ns = 2 * length, last, finish_ns[last]
+    return length
+
+
+@numba.njit(cache=True)
+def _walk(last, before, source, start_ns, finish_ns, ready_ns, through, pieces, starts_ns, ends_ns, delay):
+    """From the `last` piece back along what binds each: puts in the pieces, their starts and ends, and whether it is
+    the delay before the piece, the first from the returned place on. A path has an end, also where nothing takes any
+    time."""
+    at, piece, end_ns = len(pieces), last, finish_ns[last]
     while True:
-        if end_ns > start_ns[piece] or at == 2 * length:
+        if end_ns > start_ns[piece] or at == len(pieces):
             at -= 1
-            pieces[at], starts_ns[at], ends_ns[at] = piece, start_ns[piece], end_ns
+            pieces[at], starts_ns[at], ends_ns[at], delay[at] = piece, start_ns[piece], end_ns, False
         end_ns = ready_ns[piece]
         if start_ns[piece] > end_ns:
             at -= 1
             pieces[at], starts_ns[at], ends_ns[at], delay[at] = piece, end_ns, start_ns[piece], True
         if through[piece] == NOTHING:
-            return pieces[at:], starts_ns[at:], ends_ns[at:], delay[at:]
+            return at
         piece = before[piece] if through[piece] == LANE else source[through[piece]]

@@ -78,7 +78,7 @@ def event_graph(events: pd.DataFrame, links: Links) -> EventGraph:
     return EventGraph(
         start_ns=pieces.start_ns.astype(float), finish_ns=pieces.finish_ns.astype(float),
         lane=pieces.lane, role=pieces.role, event=pieces.event,
-        first_edge=np.searchsorted(edges["target"], np.arange(len(pieces.lane) + 1)),
+        first_edge=np.searchsorted(edges["target"], np.arange(len(pieces.lane) + 1, dtype=np.int32)).astype(np.int32),
         source=edges["source"].to_numpy(), offset_ns=edges["offset_ns"].to_numpy(float),
         cause=edges["cause"].to_numpy(),
     )  # fmt: skip
@@ -176,7 +176,7 @@ class _Finder:
 
     def _key(self, lane: np.ndarray | pd.Series, at_ns: np.ndarray | pd.Series) -> np.ndarray:
         """One number that sorts as (lane, time) does."""
-        return np.asarray(lane) * (self._beyond_ns + 1) + np.minimum(at_ns, self._beyond_ns)
+        return np.asarray(lane) * np.int64(self._beyond_ns + 1) + np.minimum(at_ns, self._beyond_ns)
 
     def _on(self, lane: pd.Series, found: np.ndarray) -> np.ndarray:
         there = (found >= 0) & (found < len(self._lane))

@@ -58,7 +58,7 @@ class Window(NamedTuple):
 
 def lanes(events: pd.DataFrame, ahead_ns: dict[str, int]) -> Lanes:
     """The lanes of all events; `ahead_ns` says by how much the clock of a process is ahead."""
-    process = events["process"].cat.codes.to_numpy().astype(np.int64)
+    process = events["process"].cat.codes.to_numpy()
     on_device, ours, works = (events["device"] != "cpu").to_numpy(), recorded(events), _works(events)
     names = pd.Index(events["lane"].cat.categories).str.removesuffix(_PYTHON).str.removesuffix(_SYNC)
     place = _places(events, process, pd.factorize(names)[0])
@@ -72,17 +72,18 @@ def lanes(events: pd.DataFrame, ahead_ns: dict[str, int]) -> Lanes:
     place[moved] = drives[process[moved]]
     shown |= moved
     numbered = _numbered(np.bincount(place[shown & works], minlength=len(somewhere)) > 0, drives)
-    number = np.full(len(somewhere) + 1, -1)  # the last one stands for no place
+    number = np.full(len(somewhere) + 1, -1, dtype=np.int32)  # the last one stands for no place
     number[numbered] = np.arange(len(numbered))
-    lane = np.where(shown, number[place], -1)
+    beside = number[place]
+    lane = np.where(shown, beside, np.int32(-1))
     clock_ns = np.array([ahead_ns.get(name, 0) for name in events["process"].cat.categories], dtype=np.int64)
     start_ns = events["start_ns"].to_numpy() - clock_ns[process]
     since_ns = start_ns - start_ns.min()
-    rows = np.flatnonzero(lane >= 0)
-    rows = rows[np.argsort(lane[rows] * (since_ns.max() + 1) + since_ns[rows], kind="stable")]
+    order = np.argsort(lane * (since_ns.max() + 1) + since_ns, kind="stable")
+    rows = order[np.count_nonzero(lane < 0) :].astype(np.int32)
     some = somewhere[numbered]
     return Lanes(
-        start_ns=start_ns, end_ns=start_ns + events["duration_ns"].to_numpy(), lane=lane, beside=number[place],
+        start_ns=start_ns, end_ns=start_ns + events["duration_ns"].to_numpy(), lane=lane, beside=beside,
         rows=rows, first=np.searchsorted(lane[rows], np.arange(len(numbered) + 1)),
         name=names.to_numpy(object)[events["lane"].cat.codes.to_numpy()[some]], process=process[some],
         rank=events["rank"].to_numpy()[some], on_device=on_device[some], main=number[drives[process[some]]],
@@ -144,8 +145,8 @@ def _lies_apart(lane: str) -> bool:
 def _places(events: pd.DataFrame, process: np.ndarray, thread: np.ndarray) -> np.ndarray:
     """Code [events] of the thread or stream of a process; `thread` [lane categories] is the same for one thread."""
     devices = events["device"].cat
-    device = process * len(devices.categories) + devices.codes
-    return pd.factorize(device * (thread.max() + 1) + thread[events["lane"].cat.codes])[0]
+    device = process * np.int64(len(devices.categories)) + devices.codes
+    return pd.factorize(device * (thread.max() + 1) + thread[events["lane"].cat.codes])[0].astype(np.int32)
 
 
 def _main_places(events: pd.DataFrame, process: np.ndarray, place: np.ndarray, works: np.ndarray) -> np.ndarray:

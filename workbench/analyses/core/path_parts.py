@@ -76,14 +76,15 @@ def path_parts(events: pd.DataFrame, words: Words, found: EventGraphs, schedules
         if rest_ns > 0:
             rest = {"start_ns": window.start_ns + int(end_ns[-1]), "path_ns": rest_ns} | _REST
             parts.append({name: np.array([rest.get(name, values[-1])], values.dtype) for name, values in part.items()})
-    path = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    path = _stacked(parts)
     return pd.DataFrame(path | words.of_parts(path["event"], path.pop("delay")), copy=False)
 
 
 @numba.njit(cache=True)
 def _next_known(numbers):
-    """Each number [n] or, where it is negative, the next one that is none, or else the last."""
-    found = numbers.copy()
+    """Each of the numbers [n], which it writes over, or, where it is negative, the next one that is none, or else the
+    last."""
+    found = numbers
     for place in range(len(found) - 2, -1, -1):
         if found[place] < 0:
             found[place] = found[place + 1]
@@ -97,11 +98,16 @@ def work_parts(words: Words, found: EventGraphs) -> pd.DataFrame:
     """All pieces of work in the windows: event (row), lane, total_ns, slack_ns, name, kind, source."""
     parts = []
     for graph in found.graphs:
-        work = np.flatnonzero(graph.role == WORK)
-        total_ns, slack_ns = (graph.finish_ns - graph.start_ns)[work], graph.slack_ns()[work]
-        parts.append({"event": graph.event[work], "lane": graph.lane[work], "total_ns": total_ns, "slack_ns": slack_ns})
-    work = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        total_ns, works = graph.finish_ns - graph.start_ns, graph.role == WORK
+        part = {"event": graph.event, "lane": graph.lane, "total_ns": total_ns, "slack_ns": graph.slack_ns()}
+        parts.append(part if works.all() else {name: values[works] for name, values in part.items()})
+    work = _stacked(parts)
     return pd.DataFrame(work | words.of_events(work["event"]), copy=False)
+
+
+def _stacked(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The columns of tables one below the other; of one alone, millions of rows that need no copy."""
+    return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def delays(graph: EventGraph, on: Lanes) -> np.ndarray:

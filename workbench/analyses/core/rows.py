@@ -33,7 +33,7 @@ def recorded(events: pd.DataFrame) -> np.ndarray:
 
 def of_category(column: pd.Series, wanted) -> np.ndarray:
     """Mask [rows] of a categorical column where `wanted(text)` holds; asked once a category."""
-    answers = np.array([wanted(str(value)) for value in column.cat.categories], dtype=bool)
+    answers = np.array([wanted(str(value)) for value in column.cat.categories.tolist()], dtype=bool)
     if not answers.any():
         return np.zeros(len(column), dtype=bool)
     return np.append(answers, False)[column.cat.codes]

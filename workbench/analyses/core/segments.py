@@ -2,6 +2,9 @@
 
 Segments of one lane are disjoint by construction (a cursor only moves forward), also where events overlap by a
 microsecond because their writer rounded; so sums over segments never count an instant twice.
+
+Compiled loops over millions of events fill arrays that NumPy made, here as elsewhere: NumPy asks the system for huge
+pages, and an array made in compiled code would take a page fault each 4 KiB, which cost more than the loop.
 """
 
 from dataclasses import dataclass
@@ -32,7 +35,10 @@ class Segments:
 
     def within(self, intervals: Intervals) -> "Segments":
         """The pieces of the segments inside `intervals`."""
-        return Segments(*_within(self.start_ns, self.end_ns, self.event, intervals))
+        room = len(self.event) + len(intervals)
+        starts, ends, owners = (np.empty(room, np.int64) for _ in range(3))
+        count = _within(self.start_ns, self.end_ns, self.event, intervals, starts, ends, owners)
+        return Segments(starts[:count], ends[:count], owners[:count])
 
 
 def joined(parts: list[Segments]) -> Segments:
@@ -49,8 +55,11 @@ def self_segments(start_ns: np.ndarray, end_ns: np.ndarray, event: np.ndarray, w
     """Segments of the events [n] of one lane. What runs inside an event marked `whole` [n] counts as that event's own
     time: the copies within a collective are part of it."""
     order = _outer_first(start_ns, end_ns)
-    starts, ends, owners = _sweep(start_ns[order], end_ns[order], whole[order])
-    return Segments(starts, ends, event[order][owners])
+    # Opening an event closes at most one segment, and so does closing it.
+    starts, ends, owners = (np.empty(2 * len(order), np.int64) for _ in range(3))
+    stack, owner = (np.empty(len(order), np.int64) for _ in range(2))
+    count = _sweep(start_ns[order], end_ns[order], whole[order], starts, ends, owners, stack, owner)
+    return Segments(starts[:count], ends[:count], event[order][owners[:count]])
 
 
 def _outer_first(start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
@@ -65,13 +74,9 @@ def _outer_first(start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _sweep(start_ns, end_ns, whole):
-    n = len(start_ns)
-    # Opening an event closes at most one segment, and so does closing it.
-    starts, ends = np.empty(2 * n, np.int64), np.empty(2 * n, np.int64)
-    owners = np.empty(2 * n, np.int64)
-    stack, owner = np.empty(n, np.int64), np.empty(n, np.int64)
-    count, depth = 0, 0
+def _sweep(start_ns, end_ns, whole, starts, ends, owners, stack, owner):
+    """Number of segments, which are put into `starts`, `ends` and `owners`; `stack` and `owner` are its notes."""
+    n, count, depth = len(start_ns), 0, 0
     cursor = start_ns[0] if n else 0
     for event in range(n + 1):
         now = start_ns[event] if event < n else np.iinfo(np.int64).max
@@ -90,13 +95,12 @@ def _sweep(start_ns, end_ns, whole):
             owner[event] = owner[stack[depth - 1]] if inside else event
             stack[depth] = event
             depth += 1
-    return starts[:count], ends[:count], owners[:count]
+    return count
 
 
 @numba.njit(cache=True)
-def _within(start_ns, end_ns, event, intervals):
-    room = len(event) + len(intervals)
-    starts, ends, owners = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+def _within(start_ns, end_ns, event, intervals, starts, ends, owners):
+    """Number of pieces, which are put into `starts`, `ends` and `owners`."""
     count, at, i = 0, 0, 0
     while at < len(event) and i < len(intervals):
         start, end = max(start_ns[at], intervals[i, 0]), min(end_ns[at], intervals[i, 1])
@@ -107,4 +111,4 @@ def _within(start_ns, end_ns, event, intervals):
             at += 1
         else:
             i += 1
-    return starts[:count], ends[:count], owners[:count]
+    return count
