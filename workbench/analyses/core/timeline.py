@@ -102,9 +102,18 @@ def timelines(run: Run) -> list[Timeline]:
     rows = _rows_of_interest(run.events)
     return [
         timeline
-        for (rank, process), of_process in rows.groupby(["rank", "process"], observed=True)
+        for (rank, process), of_process in _groups(rows, ["rank", "process"])
         for timeline in _of_process(str(process), int(rank), of_process)
     ]
+
+
+def _groups(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[tuple, pd.DataFrame]]:
+    """(key, its rows) by key; where all rows share one, these are millions that need no copy."""
+    grouped = rows.groupby(by, observed=True)
+    if grouped.ngroups == 1:
+        yield tuple(rows[by].iloc[0]), rows
+    else:
+        yield from grouped
 
 
 def _rows_of_interest(events: pd.DataFrame) -> pd.DataFrame:
@@ -229,7 +238,7 @@ def _by_lane(busy: pd.DataFrame) -> dict[str, dict[str, Segments]]:
     """Self segments of the rows, by lane and part; a collective is one piece with all that runs inside it."""
     found, part = {}, np.empty(busy.index.max() + 1 if len(busy) else 0, dtype=np.int8)
     part[busy.index] = busy["part"].cat.codes
-    for lane, rows in busy[["start_ns", "end_ns"]].groupby(busy["lane"], observed=True):
+    for (lane,), rows in _groups(busy[["lane", "start_ns", "end_ns"]], ["lane"]):
         event = rows.index.to_numpy()
         whole = part[event] == PARTS.index("communication")
         segments = self_segments(rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy(), event, whole)
