@@ -20,7 +20,7 @@ def planted(monkeypatch):
     delayed_ns = {}
 
     def plant(process, name, where):
-        open_span, enter = tracing.Lane.span, tracing._Span.__enter__
+        open_span, enter = tracing.Lane.span, tracing.Lane.__enter__
         asleep = set()
 
         def sleep(lane):
@@ -35,14 +35,13 @@ def planted(monkeypatch):
                 sleep(lane)
             return open_span(lane, named, *arguments, **fields)
 
-        def entered(self):
-            enter(self)
-            if where == "inside" and self.name == name:
-                sleep(self.lane)
-            return self
+        def entered(lane):
+            enter(lane)
+            if where == "inside" and lane._open[-1].name == name:
+                sleep(lane)
 
         monkeypatch.setattr(tracing.Lane, "span", span)
-        monkeypatch.setattr(tracing._Span, "__enter__", entered)
+        monkeypatch.setattr(tracing.Lane, "__enter__", entered)
         return delayed_ns
 
     return plant

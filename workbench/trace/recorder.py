@@ -1,7 +1,7 @@
 """The recorder: `with recorder.span("lookup", kind="compute")` and nothing else to learn.
 
 A span costs about two microseconds: closing it appends one dict to a queue; a thread encodes and appends them
-to `<process>.spans.jsonl` twice a second, so a killed process loses at most the last half second. Switched off, a span
+to `<process>.spans.jsonl` ten times a second, so a killed process loses at most the last tenth. Switched off, a span
 is one shared no-op object. Keep spans above ~0.5 ms of work, and never open one for each lookup: count instead.
 
 The recorder knows no framework. GPU work is asynchronous, so a span around it would time the launch: `device` (given
@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, Header, SpanLine
 
-FLUSH_SECONDS = 0.5
+# Often, since while many spans are encoded the process's other threads wait; a batch of metrics has its own overhead.
+SPANS_SECONDS, METRICS_SECONDS = 0.1, 0.5
 HEARTBEAT_SECONDS = 5.0
 _SPANS_A_WRITE = 64
 _MARKS = "marks"  # where a span keeps its device marks until they are resolved
@@ -166,8 +167,11 @@ class Recorder:
 
     def flush(self) -> None:
         """Hand everything recorded so far to the operating system."""
-        if not self.enabled:
-            return
+        if self.enabled:
+            self._write_spans()
+            self._write_metrics()
+
+    def _write_spans(self) -> None:
         with self._lock:
             # A few at a time: each write lets other threads run, which would wait for a long one's encoding.
             while spans := list(itertools.islice(_drain(self._closed), _SPANS_A_WRITE)):
@@ -176,6 +180,9 @@ class Recorder:
                         if isinstance(span, dict):
                             self._take_device_time(span)
                 self._file.write(self._encoder.encode_lines(spans))
+
+    def _write_metrics(self) -> None:
+        with self._lock:
             if metrics := list(_drain(self._metrics)):
                 batch = pa.record_batch([list(column) for column in zip(*metrics, strict=True)], schema=METRICS_SCHEMA)
                 self._stream("metrics", METRICS_SCHEMA).write_batch(batch)
@@ -217,12 +224,16 @@ class Recorder:
         return self._streams[name]
 
     def _flush_loop(self) -> None:
-        beat_ns = time.monotonic_ns()
-        while not self._stop.wait(FLUSH_SECONDS):
-            self.flush()
-            if self._heartbeat and time.monotonic_ns() - beat_ns > HEARTBEAT_SECONDS * 1e9:
+        written = beaten = time.monotonic()
+        while not self._stop.wait(SPANS_SECONDS):
+            self._write_spans()
+            now = time.monotonic()
+            if now - written > METRICS_SECONDS:
+                self._write_metrics()
+                written = now
+            if self._heartbeat and now - beaten > HEARTBEAT_SECONDS:
                 self._heartbeat()
-                beat_ns = time.monotonic_ns()
+                beaten = now
 
 
 def _record(name: str, start_ns: int, end_ns: int, step: int, lane: str, fields: dict) -> dict:

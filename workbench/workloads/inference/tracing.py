@@ -12,13 +12,12 @@ goes on. So a span's `cpu_ns` includes its children on the same lane, and not th
 import asyncio
 import heapq
 import os
-import random
 import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 from workbench.trace.recorder import Recorder
@@ -27,13 +26,39 @@ from workbench.trace.schema import SpanLine
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _VENDOR = "recsys-workbench="
 _STEP = re.compile(_VENDOR + r"(\d{1,15})")
-# Servers are forked from one process: each must draw ids of its own.
-_ids = random.Random()
-os.register_at_fork(after_in_child=_ids.seed)
 _OFF = Recorder(None)
-# To read a thread's CPU clock is a system call, and half of a span's cost. Until a reading is so old, the time that has
-# passed on the thread since counts as CPU time: it errs where the thread was interrupted, and by no more.
-_READING_HOLDS_NS = 20_000
+# To read a thread's CPU clock is a system call, and amid a request's work a third of what tracing costs. Until a reading
+# is so old, the time that has passed on the thread since counts as CPU time: it errs where the thread was interrupted,
+# and by no more.
+_READING_HOLDS_NS = 100_000
+
+
+class _SpanIds:
+    """Random ids, drawn a thousand at a time: one by one they would be a fifth of a span's cost."""
+
+    _DRAWN = 1024
+
+    def __init__(self) -> None:
+        self._unused: list[str] = []
+
+    def forget(self) -> None:
+        """Begin anew, with other ids."""
+        self._unused = []
+
+    def next(self) -> str:
+        """16 hexadecimal digits, not all zero."""
+        while True:
+            try:
+                return self._unused.pop()
+            except IndexError:  # asked for, and not before: other threads take some too
+                digits = os.urandom(8 * self._DRAWN).hex()
+                drawn = (digits[at : at + 16] for at in range(0, len(digits), 16))
+                self._unused = [each for each in drawn if each.strip("0")]
+
+
+_span_ids = _SpanIds()
+# Servers are forked from one process: each must draw ids of its own.
+os.register_at_fork(after_in_child=_span_ids.forget)
 
 
 class TraceContext(NamedTuple):
@@ -48,8 +73,8 @@ class TraceContext(NamedTuple):
     @classmethod
     def new(cls, step: int = -1, sampled: bool = True) -> "TraceContext":
         """The root of a new trace. One that is not sampled has no span, but its calls must name one."""
-        parent = "" if sampled else f"{_ids.getrandbits(64) | 1:016x}"
-        return cls(f"{_ids.getrandbits(128) | 1:032x}", parent, step, sampled)
+        parent = "" if sampled else _span_ids.next()
+        return cls(_span_ids.next() + _span_ids.next(), parent, step, sampled)
 
     @classmethod
     def received(cls, metadata: Iterable[tuple[str, str]]) -> "TraceContext":
@@ -69,11 +94,16 @@ class TraceContext(NamedTuple):
 
 
 class Lane:
-    """One strand of a request's work: one task, and the threads that it waits for."""
+    """One strand of a request's work: one task, and the threads that it waits for.
 
-    def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: "_Span | None" = None) -> None:
+    It is the context manager of all its spans, and calls little: amid numpy and torch every function of ours has left
+    the caches, and takes four times as long as in a loop of its own.
+    """
+
+    def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: SpanLine | None = None) -> None:
         self.recorder, self.name, self.received = recorder if context.sampled else _OFF, name, context
-        self._open = around  # the innermost span; that of the lane which this one branches off, at first
+        # The innermost comes last, and that of the lane which this one branches off first.
+        self._open = [around] if around else []
         self._thread = threading.get_ident()  # of the event loop
         # The lane's CPU time when the clock was last read, when that was, and what it is ahead of the thread's.
         self._cpu_ns = self._read_ns = self._cpu_offset_ns = 0
@@ -82,39 +112,63 @@ class Lane:
     def context(self) -> TraceContext:
         """Where a call that is made now hangs."""
         received = self.received
-        if self._open is None:
+        if not self._open:
             return received
-        return TraceContext(received.trace, self._open.id, received.step, received.sampled)
+        return TraceContext(received.trace, self._open[-1].span, received.step, received.sampled)
 
     def span(
         self,
         name: str,
         kind: str = "span",
         *,
-        start_ns: int | None = None,
+        start_ns: int = 0,
         phase: str = "",
         message_bytes: int | None = None,
         source: str = "measured",
         tags: str = "",
-    ) -> "_Span":
-        """A context manager around a part of the work; its CPU time is counted while the lane runs.
+    ) -> AbstractContextManager[None]:
+        """Open a span around a part of the work, `with` whose end it closes; its CPU time is counted while the lane
+        runs.
 
         `start_ns` says that it began before this moment, `phase` passes on to all spans inside, the others are as in
         `schema.Span`.
         """
         if not self.recorder.enabled:
             return _OFF.span(name)
-        return _Span(self, name, kind, start_ns, phase, message_bytes, source, tags)
+        received, parent = self.received, self.received.parent
+        if self._open:
+            around = self._open[-1]
+            parent, phase = around.span, phase or around.phase
+        now_ns = time.monotonic_ns()
+        line = SpanLine(
+            name=name, kind=kind, start_ns=start_ns or now_ns, duration_ns=0, lane=self.name, phase=phase,
+            step=received.step, message_bytes=message_bytes, cpu_ns=self._cpu_at(now_ns), trace=received.trace,
+            span=_span_ids.next(), parent=parent, source=source, tags=tags,
+        )  # fmt: skip
+        self._open.append(line)
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, error_type: type | None, *_) -> None:
+        end_ns = time.monotonic_ns()
+        line = self._open.pop()
+        if error_type is not None:
+            line.tags = f"{line.tags} error".strip()
+        line.duration_ns = end_ns - line.start_ns
+        line.cpu_ns = self._cpu_at(end_ns) - line.cpu_ns
+        self.recorder.add_line(line)
 
     def note(self, *, message_bytes: int | None = None, tags: str = "") -> None:
         """Add what is known only now to the span that is open."""
-        if self._open is not None:
-            self._open.message_bytes = message_bytes
-            self._open.tags = tags or self._open.tags
+        if self._open:
+            line = self._open[-1]
+            line.message_bytes, line.tags = message_bytes, tags or line.tags
 
     def branch(self, name: str) -> "Lane":
         """A lane for work that runs beside this one, caused by the span that is open now."""
-        return Lane(self.recorder, f"{self.name}/{name}", self.received, self._open)
+        return Lane(self.recorder, f"{self.name}/{name}", self.received, self._open[-1] if self._open else None)
 
     async def run(self, work: Coroutine) -> Any:
         """Await `work` as this lane's, counting its CPU time."""
@@ -141,7 +195,7 @@ class Lane:
             self._cpu_ns += sum(spent_ns)
             self._cpu_offset_ns += sum(spent_ns)
 
-    def cpu_ns(self, now_ns: int) -> int:
+    def _cpu_at(self, now_ns: int) -> int:
         """The lane's CPU clock at `now_ns` (`time.monotonic_ns`), to be compared with others on the same thread: a
         worker's spans begin and end on it, and count its time alone."""
         if threading.get_ident() != self._thread:
@@ -151,72 +205,6 @@ class Lane:
             return self._cpu_ns + since_ns
         self._cpu_ns, self._read_ns = time.thread_time_ns() + self._cpu_offset_ns, now_ns
         return self._cpu_ns
-
-    def _goes_on(self) -> None:
-        """From here on the event loop's CPU time is the lane's."""
-        self._cpu_offset_ns = self._cpu_ns - time.thread_time_ns()
-        self._read_ns = time.monotonic_ns()
-
-    def _waits(self) -> None:
-        """Until here it was."""
-        self._cpu_ns = self.cpu_ns(time.monotonic_ns())
-
-
-class _Span:
-    """A span of a lane, while it is open."""
-
-    __slots__ = (
-        "around", "cpu_ns", "id", "kind", "lane", "message_bytes", "name", "phase", "source", "start_ns", "tags",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        lane: Lane,
-        name: str,
-        kind: str,
-        start_ns: int | None,
-        phase: str,
-        message_bytes: int | None,
-        source: str,
-        tags: str,
-    ) -> None:
-        self.lane = lane
-        self.name = name
-        self.kind = kind
-        self.start_ns = start_ns
-        self.phase = phase
-        self.message_bytes = message_bytes
-        self.source = source
-        self.tags = tags
-
-    def __enter__(self) -> "_Span":
-        lane = self.lane
-        self.around = around = lane._open
-        lane._open = self
-        if around is not None and not self.phase:
-            self.phase = around.phase
-        self.id = f"{_ids.getrandbits(64) | 1:016x}"
-        now_ns = time.monotonic_ns()
-        self.cpu_ns = lane.cpu_ns(now_ns)
-        self.start_ns = self.start_ns or now_ns
-        return self
-
-    def __exit__(self, error_type: type | None, *_) -> bool:
-        end_ns = time.monotonic_ns()
-        lane, around = self.lane, self.around
-        received = lane.received
-        lane._open = around
-        if error_type is not None:
-            self.tags = f"{self.tags} error".strip()
-        lane.recorder.add_line(
-            SpanLine(
-                name=self.name, kind=self.kind, start_ns=self.start_ns, duration_ns=end_ns - self.start_ns,
-                lane=lane.name, phase=self.phase, step=received.step, message_bytes=self.message_bytes,
-                cpu_ns=lane.cpu_ns(end_ns) - self.cpu_ns, trace=received.trace, span=self.id,
-                parent=received.parent if around is None else around.id, source=self.source, tags=self.tags,
-            )
-        )  # fmt: skip
-        return False
 
 
 class _Counted:
@@ -228,13 +216,15 @@ class _Counted:
     def __await__(self) -> Generator[Any, Any, Any]:
         lane, step, argument = self.lane, self.work.send, None
         while True:
-            lane._goes_on()
+            # From here on the event loop's CPU time is the lane's.
+            lane._cpu_offset_ns = lane._cpu_ns - time.thread_time_ns()
+            lane._read_ns = time.monotonic_ns()
             try:
                 waiting_for = step(argument)
             except StopIteration as finished:
                 return finished.value
             finally:
-                lane._waits()
+                lane._cpu_ns = lane._cpu_at(time.monotonic_ns())
             try:
                 step, argument = self.work.send, (yield waiting_for)
             except BaseException as error:
