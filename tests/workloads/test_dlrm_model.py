@@ -11,6 +11,7 @@ from torch import nn
 
 from workbench.costs import mlp_flops
 from workbench.data.batch import Batch
+from workbench.embeddings.exchange import end_to_end
 from workbench.embeddings.link import Link, WireBytes
 from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
@@ -81,6 +82,13 @@ def test_interaction_takes_embeddings_in_any_grouping():
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
     torch.testing.assert_close(found[0], found[2], rtol=0, atol=0)
     torch.testing.assert_close(found[0][0][:, :5], bottom, rtol=0, atol=0)
+
+
+def test_gradients_of_embeddings_lie_as_they_are_sent():
+    bottom, *parts = (torch.randn(4, columns, requires_grad=True) for columns in (5, 10, 5))
+    joined = DotInteraction([0, 1, 2], [5] * 3)(bottom, parts)
+    first, second = torch.autograd.grad(joined.square().sum(), parts)
+    assert end_to_end([first, second]).data_ptr() == first.data_ptr()  # no copy
 
 
 def test_interaction_refuses_columns_that_are_no_tables():

@@ -70,10 +70,7 @@ class AllToAllRows(Exchange):
     def begin_backward(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Transfer]:
         bags, precision = len(gradients[0]), self.link.backward
         sends = self._sizes(bags, precision)
-        coded = [encode(gradient, precision) for gradient in gradients]
-        source = coded[0].new_empty(sum(sends))
-        for place, rows in zip(source.split(sends), coded, strict=True):
-            place.view(bags, -1).copy_(rows)
+        source = end_to_end([encode(gradient, precision) for gradient in gradients])
         receives = [bags * coded_columns(self.own_dim, precision)] * self.link.ranks
         return self.link.all_to_all("backward", source, receives, sends)
 
@@ -199,3 +196,14 @@ class _Finish(torch.autograd.Function):
         pending = ctx.pending
         pending.buffer, pending.transfer = pending.exchange.begin_backward(gradients)
         return gradients[0].new_empty(0), None
+
+
+def end_to_end(parts: Sequence[Tensor]) -> Tensor:
+    """All elements of `parts`, of one dtype, one part after the other: flat, and a view where they lie so already."""
+    first, position = parts[0], parts[0].storage_offset()
+    for part in parts:
+        same_storage = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not (same_storage and part.is_contiguous() and part.storage_offset() == position):
+            return torch.cat([part.flatten() for part in parts])
+        position += part.numel()
+    return first.as_strided((position - first.storage_offset(),), (1,))

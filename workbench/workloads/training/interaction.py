@@ -103,14 +103,21 @@ def dot_interaction(bottom: Tensor, embeddings: list[Tensor], vector_of: Tensor)
 @torch.library.custom_op("workbench::dot_interaction_backward", mutates_args=(), device_types="cpu")
 def _dot_interaction_backward(
     gradient: Tensor, bottom: Tensor, embeddings: list[Tensor], vector_of: Tensor
-) -> list[Tensor]:
-    """Gradients of `bottom`, then of each of `embeddings`, for that of the result."""
-    gradients = [torch.empty_like(each, memory_format=torch.contiguous_format) for each in (bottom, *embeddings)]
+) -> tuple[Tensor, Tensor]:
+    """Gradients for that of the result: of `bottom`, and of all `embeddings`, one after the other in one buffer."""
+    of_bottom = torch.empty_like(bottom, memory_format=torch.contiguous_format)
+    of_embeddings = bottom.new_empty(sum(embedding.numel() for embedding in embeddings))
     _over_samples(
         len(bottom), _separate, _numpy(gradient), _numpy(bottom), _arrays(embeddings), _numpy(vector_of),
-        _numpy(gradients[0]), _arrays(gradients[1:]),
+        _numpy(of_bottom), _arrays(_shaped_as(embeddings, of_embeddings)),
     )  # fmt: skip
-    return gradients
+    return of_bottom, of_embeddings
+
+
+def _shaped_as(tensors: Sequence[Tensor], buffer: Tensor) -> list[Tensor]:
+    """Views of a flat buffer that holds as many elements as `tensors`: one after the other, in their shapes."""
+    parts = buffer.split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def _keep_inputs(ctx, inputs: tuple[Tensor, list[Tensor], Tensor], output: Tensor) -> None:
@@ -120,8 +127,9 @@ def _keep_inputs(ctx, inputs: tuple[Tensor, list[Tensor], Tensor], output: Tenso
 
 def _gradients(ctx, gradient: Tensor) -> tuple[Tensor, list[Tensor], None]:
     bottom, vector_of, *embeddings = ctx.saved_tensors
-    of_bottom, *of_embeddings = _dot_interaction_backward(gradient, bottom, embeddings, vector_of)
-    return of_bottom, of_embeddings, None
+    of_bottom, of_embeddings = _dot_interaction_backward(gradient, bottom, embeddings, vector_of)
+    # Side by side in memory, as an all-to-all sends them.
+    return of_bottom, _shaped_as(embeddings, of_embeddings), None
 
 
 dot_interaction.register_autograd(_gradients, setup_context=_keep_inputs)
