@@ -118,9 +118,10 @@ def test_summed_gradients_are_the_gradients():
     assert len(storages) == 2  # one flat buffer a bucket
 
 
-def test_fused_layers_are_the_layers():
+@pytest.mark.parametrize("sizes", [(3, 8, 5, 1), (3, 16, 32, 7), (3, 4)])  # 16 times 3: its gradient is transposed
+def test_fused_layers_are_the_layers(sizes):
     torch.manual_seed(0)
-    fused, inputs = FusedMLP((3, 8, 5, 1)), torch.randn(6, 3, requires_grad=True)
+    fused, inputs = FusedMLP(sizes), torch.randn(6, 3, requires_grad=True)
     plain = nn.Sequential(*fused)
     found = []
     for model in (fused, plain):
@@ -128,7 +129,7 @@ def test_fused_layers_are_the_layers():
         found.append((outputs, *torch.autograd.grad(outputs.square().sum(), [inputs, *model.parameters()])))
     torch.testing.assert_close(*found)
     assert not torch.equal(found[0][1], torch.zeros(6, 3))
-    assert list(fused.state_dict()) == list(mlp((3, 8, 5, 1)).state_dict())
+    assert list(fused.state_dict()) == list(mlp(sizes).state_dict())
 
 
 def test_mlp_has_no_activation_at_its_end():
