@@ -26,34 +26,40 @@ class FusedMLP(nn.Sequential):
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__(*mlp(sizes))
-        self.linear = [layer for layer in self if isinstance(layer, nn.Linear)]
 
     def forward(self, inputs: Tensor) -> Tensor:
         fp32_on_cpu = inputs.device.type == "cpu" and inputs.dtype == torch.float32
         if not (torch.is_grad_enabled() and fp32_on_cpu and torch.backends.mkldnn.is_available()):
             return super().forward(inputs)
-        for layer in self.linear:
-            inputs = _FusedLinear.apply(inputs, layer.weight, layer.bias, layer is not self.linear[-1])
-        return inputs
+        return _FusedLayers.apply(inputs, *self.parameters())
 
 
-class _FusedLinear(torch.autograd.Function):
-    """inputs [B, K] times weight [N, K], plus bias [N], with ReLU or without."""
+class _FusedLayers(torch.autograd.Function):
+    """Layers of weight [N, K], bias [N], weight... for inputs [B, K], with ReLU between them.
 
-    @staticmethod
-    def forward(ctx, inputs: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
-        outputs = _product(inputs, weight, bias, "relu" if relu else "none")
-        ctx.relu = relu
-        ctx.save_for_backward(inputs, weight, outputs if relu else None)
-        return outputs
+    One function, since then the gradient between two layers is its own, to apply ReLU's derivative to in place.
+    """
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        inputs, weight, outputs = ctx.saved_tensors
-        if ctx.relu:
-            gradient = torch.ops.aten.threshold_backward(gradient, outputs, 0)
-        of_inputs = _product(gradient, weight.t()) if ctx.needs_input_grad[0] else None
-        return of_inputs, _of_weight(gradient, inputs), gradient.sum(0), None
+    def forward(ctx, inputs: Tensor, *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[::2], parameters[1::2]
+        inputs_of = [inputs]  # each layer
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            inputs_of.append(_product(inputs_of[-1], weight, bias, "relu"))
+        ctx.save_for_backward(*inputs_of, *weights)
+        return _product(inputs_of[-1], weights[-1], biases[-1])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        layers = len(ctx.saved_tensors) // 2
+        inputs_of, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
+        of_parameters: list[Tensor] = []
+        for layer in reversed(range(layers)):
+            of_parameters = [_of_weight(gradient, inputs_of[layer]), gradient.sum(0), *of_parameters]
+            if layer:
+                gradient = _product(gradient, weights[layer].t())
+                torch.ops.aten.threshold_backward.grad_input(gradient, inputs_of[layer], 0, grad_input=gradient)
+        return _product(gradient, weights[0].t()) if ctx.needs_input_grad[0] else None, *of_parameters
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
