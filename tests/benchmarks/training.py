@@ -12,7 +12,8 @@ is met when the lower bound meets it. TorchRec's steps include the sum of losses
 the gradients: two numbers.
 
 The bound is the sum over serial operators of max(FLOPs / peak, bytes / bandwidth), by the roofline analysis of an
-instrumented run with ceilings measured while all ranks work; it is compared with the step less communication.
+instrumented run with ceilings measured while all ranks work; it is compared with the step less communication, in as
+many runs as there are pairs.
 """
 
 import argparse
@@ -67,7 +68,16 @@ def against_torchrec(traces: Path, pooling: int, steps: int, pairs: int) -> dict
     }  # fmt: skip
 
 
-def against_bound(traces: Path, steps: int, limit_pct: float) -> dict:
+def against_bound(traces: Path, steps: int, runs: int, limit_pct: float) -> dict:
+    found = [bound(traces, steps) for _ in range(runs)]
+    median, low, high = median_interval([run["bound_share"] for run in found])
+    return {
+        "runs": found, "bound_share": median, "low": low, "high": high, "limit_pct": limit_pct,
+        "limit_met": 100 * low >= limit_pct,
+    }  # fmt: skip
+
+
+def bound(traces: Path, steps: int) -> dict:
     path = train(traces, ceilings=True, steps=steps)
     run = wb.load(path)
     roofline, time = wb.analyze(run, "roofline"), wb.analyze(run, "time")
@@ -78,7 +88,6 @@ def against_bound(traces: Path, steps: int, limit_pct: float) -> dict:
     return {
         "step_ns": step_ns, "communication_share": communication_share, "bound_share": share,
         "step_bound_ns": roofline.summary["step_bound_ns"], "covered": roofline.summary["covered_time_share"],
-        "limit_met": 100 * share >= limit_pct,
     }  # fmt: skip
 
 
@@ -91,7 +100,7 @@ def main() -> None:
     chosen = parser.parse_args()
     found: dict = {}
     with tempfile.TemporaryDirectory() as folder:
-        found["bound"] = against_bound(Path(folder), chosen.steps, chosen.bound_pct)
+        found["bound"] = against_bound(Path(folder), chosen.steps, chosen.pairs, chosen.bound_pct)
         print(json.dumps(found["bound"], indent=1), flush=True)
         if importlib.util.find_spec("torchrec") is None:
             print("torchrec is not importable here: the comparison with it is left out")
