@@ -27,9 +27,9 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(
 _VENDOR = "recsys-workbench="
 _STEP = re.compile(_VENDOR + r"(\d{1,15})")
 _OFF = Recorder(None)
-# To read a thread's CPU clock is a system call, and amid a request's work a third of what tracing costs. Until a reading
-# is so old, the time that has passed on the thread since counts as CPU time: it errs where the thread was interrupted,
-# and by no more.
+# To read a thread's CPU clock is a system call, and amid a request's work a third of what tracing costs. Until a
+# reading is so old, the time that has passed on the thread since counts as CPU time: it errs where the thread was
+# interrupted, and by no more.
 _READING_HOLDS_NS = 100_000
 
 
