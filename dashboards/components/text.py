@@ -26,7 +26,7 @@ def key_figures(result: Result, keys: Iterable[str]) -> Component:
 
 def _tile(result: Result, key: str) -> Component:
     title, explanation = explained(result.analysis, key)
-    value = format_value(key, result.summary[key])
+    value = format_value(key, result.summary[key]) or "-"
     shown = dmc.Box([dmc.Text(title, className="tile-label"), dmc.Text(value, className="tile-value")])
     return dmc.Box(dmc.Tooltip(shown, label=explanation, multiline=True, w=380, openDelay=300), className="tile")
 

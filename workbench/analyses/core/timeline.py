@@ -109,11 +109,10 @@ def timelines(run: Run) -> list[Timeline]:
 
 def _groups(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[tuple, pd.DataFrame]]:
     """(key, its rows) by key; where all rows share one, these are millions that need no copy."""
-    grouped = rows.groupby(by, observed=True)
-    if grouped.ngroups == 1:
+    if len(rows) and all((rows[name] == rows[name].iloc[0]).all() for name in by):
         yield tuple(rows[by].iloc[0]), rows
     else:
-        yield from grouped
+        yield from rows.groupby(by, observed=True)
 
 
 def _rows_of_interest(events: pd.DataFrame) -> pd.DataFrame:
