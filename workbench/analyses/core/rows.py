@@ -53,6 +53,9 @@ def launching_operators(events: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
     A device event names the runtime call that launched it; the operator is that call's nearest ancestor which is no
     runtime call or annotation.
     """
+    launches = events["launch_id"].to_numpy()[rows]
+    if (launches < 0).all():  # all of a trace without a device
+        return np.full(len(rows), -1)
     is_operator = events["kind"].isin(OPERATOR_KINDS).to_numpy()
     parents = positions(events, events["parent_id"].to_numpy())
-    return nearest(positions(events, events["launch_id"].to_numpy()[rows]), parents, is_operator)
+    return nearest(positions(events, launches), parents, is_operator)

@@ -29,6 +29,10 @@ PART_OF_KIND = {
 }  # fmt: skip
 
 
+# What layers are made of.
+_LAYERED = ["lane", "device", "step", "start_ns", "end_ns", "part", "source"]
+
+
 @dataclass(frozen=True)
 class Layer:
     """The segments of one lane that belong to one part; `segments.event` are rows of `run.events`."""
@@ -149,7 +153,8 @@ def _marks_step(events: pd.DataFrame) -> np.ndarray:
 
 
 def _of_process(process: str, rank: int, rows: pd.DataFrame) -> Iterator[Timeline]:
-    busy = rows[rows["part"].notna() & ~rows["recorded"]]
+    has_part = rows["part"].notna()
+    busy = rows.loc[has_part & ~rows["recorded"], _LAYERED]
     on_device = busy[(busy["device"] != "cpu") & (busy["part"] != "idle")]
     if len(on_device):
         warm = rows.loc[rows["warmup"], "step"].unique()
@@ -157,7 +162,7 @@ def _of_process(process: str, rank: int, rows: pd.DataFrame) -> Iterator[Timelin
             yield _device_timeline(process, rank, str(device), of_device, warm)
         return
     # A run that no profiler watched still has its own spans.
-    busy = busy if len(busy) else rows[rows["part"].notna()]
+    busy = busy if len(busy) else rows.loc[has_part, _LAYERED]
     steps = _host_steps(rows)
     if len(busy) or len(steps):
         yield _host_timeline(process, rank, busy, steps)
