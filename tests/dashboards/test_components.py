@@ -67,6 +67,12 @@ def test_key_figures_are_those_that_the_summary_has(result):
     assert define("roofline", "covered_time_share").text in str(tiles[0])
 
 
+def test_a_key_figure_without_words_is_a_dash():
+    peak = Result("memory", summary={"peak_phase": ""})  # a peak between phases
+    [tile] = key_figures(peak, ["peak_phase"]).children
+    assert "Text(children='-'" in str(tile)
+
+
 def test_what_does_not_apply_says_why():
     assert "Because the run has no collectives." in str(
         does_not_apply(not_applicable("x", "the run has no collectives"))
