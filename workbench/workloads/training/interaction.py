@@ -6,16 +6,14 @@ wanted. They remain for other devices and types, and say what the result must be
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-_SAMPLES_A_TASK = 256
+from workbench.workloads.training.compiled import as_array, compiled, on_threads
+
+_BLOCK = 4  # vectors that are multiplied at once
 
 
 class Concatenation(nn.Module):
@@ -96,7 +94,7 @@ def dot_interaction(bottom: Tensor, embeddings: list[Tensor], vector_of: Tensor)
             f"{len(vector_of)} embeddings of {samples} samples and {dim} columns are needed, not {columns}"
         )
     joined = bottom.new_empty(samples, dim + vectors * (vectors - 1) // 2)
-    _over_samples(samples, _join, _numpy(bottom), _arrays(embeddings), _numpy(vector_of), _numpy(joined))
+    on_threads(samples, _join, as_array(bottom), _arrays(embeddings), as_array(vector_of), as_array(joined))
     return joined
 
 
@@ -107,9 +105,9 @@ def _dot_interaction_backward(
     """Gradients for that of the result: of `bottom`, and of all `embeddings`, one after the other in one buffer."""
     of_bottom = torch.empty_like(bottom, memory_format=torch.contiguous_format)
     of_embeddings = bottom.new_empty(sum(embedding.numel() for embedding in embeddings))
-    _over_samples(
-        len(bottom), _separate, _numpy(gradient), _numpy(bottom), _arrays(embeddings), _numpy(vector_of),
-        _numpy(of_bottom), _arrays(_shaped_as(embeddings, of_embeddings)),
+    on_threads(
+        len(bottom), _separate, as_array(gradient), as_array(bottom), _arrays(embeddings), as_array(vector_of),
+        as_array(of_bottom), _arrays(_shaped_as(embeddings, of_embeddings)),
     )  # fmt: skip
     return of_bottom, of_embeddings
 
@@ -135,42 +133,17 @@ def _gradients(ctx, gradient: Tensor) -> tuple[Tensor, list[Tensor], None]:
 dot_interaction.register_autograd(_gradients, setup_context=_keep_inputs)
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
-
-
 def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
-    return tuple(map(_numpy, tensors))
+    return tuple(map(as_array, tensors))
 
 
-def _over_samples(samples: int, kernel: numba.core.dispatcher.Dispatcher, *arrays: object) -> None:
-    """Run `kernel` on all samples, by as many threads as torch has; which thread has a sample changes no bit."""
-    threads = min(torch.get_num_threads(), -(-samples // _SAMPLES_A_TASK))
-    if threads <= 1:
-        kernel(0, samples, *arrays)
-        return
-    bounds = np.linspace(0, samples, threads + 1).astype(int).tolist()
-    tasks = [_pool(threads).submit(kernel, *part, *arrays) for part in pairwise(bounds)]
-    for task in tasks:
-        task.result()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="interaction")
-
-
-# Sums may be reordered and products fused, as in any matrix product; NaN and infinity stay what they are.
-_compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-
-
-@_compiled
+@compiled
 def _copy(source, target):
     for column in range(len(source)):
         target[column] = source[column]
 
 
-@_compiled
+@compiled
 def _vectors_of(sample, bottom, embeddings, vector_of, vectors):
     """Lay one sample's vectors side by side, in table order: vectors [F, D]."""
     dim, arrived = bottom.shape[1], 0
@@ -186,7 +159,7 @@ def _vectors_of(sample, bottom, embeddings, vector_of, vectors):
             arrived += width
 
 
-@_compiled
+@compiled
 def _pair_products(vectors, products):
     """Dot products of vectors [F, D], each with those before it, four at a time: products [F (F - 1) / 2]."""
     pair = 0
@@ -210,7 +183,7 @@ def _pair_products(vectors, products):
             pair += 1
 
 
-@_compiled
+@compiled
 def _join(begin, end, bottom, embeddings, vector_of, joined):
     """Samples `begin` to `end` of the forward pass: joined [B, D + pairs]."""
     dim = bottom.shape[1]
@@ -221,13 +194,33 @@ def _join(begin, end, bottom, embeddings, vector_of, joined):
         _pair_products(vectors, joined[sample, dim:])
 
 
-@_compiled
+@compiled
+def _weighted_sums(weights, vectors, sums):
+    """sums [R, D] = weights [R, R] x vectors [R, D], four by four vectors at a time; R is a multiple of four."""
+    for i in range(0, len(weights), _BLOCK):
+        a, b, c, d = sums[i], sums[i + 1], sums[i + 2], sums[i + 3]
+        sums[i : i + _BLOCK] = 0
+        for j in range(0, len(weights), _BLOCK):
+            e, f, g, h = vectors[j], vectors[j + 1], vectors[j + 2], vectors[j + 3]
+            ae, af, ag, ah = weights[i, j], weights[i, j + 1], weights[i, j + 2], weights[i, j + 3]
+            be, bf, bg, bh = weights[i + 1, j], weights[i + 1, j + 1], weights[i + 1, j + 2], weights[i + 1, j + 3]
+            ce, cf, cg, ch = weights[i + 2, j], weights[i + 2, j + 1], weights[i + 2, j + 2], weights[i + 2, j + 3]
+            de, df, dg, dh = weights[i + 3, j], weights[i + 3, j + 1], weights[i + 3, j + 2], weights[i + 3, j + 3]
+            for k in range(len(a)):
+                a[k] += ae * e[k] + af * f[k] + ag * g[k] + ah * h[k]
+                b[k] += be * e[k] + bf * f[k] + bg * g[k] + bh * h[k]
+                c[k] += ce * e[k] + cf * f[k] + cg * g[k] + ch * h[k]
+                d[k] += de * e[k] + df * f[k] + dg * g[k] + dh * h[k]
+
+
+@compiled
 def _separate(begin, end, gradient, bottom, embeddings, vector_of, of_bottom, of_embeddings):
     """Samples `begin` to `end` of the backward pass: a vector's gradient is the sum of the others, each weighted by
     its pair's gradient."""
     dim, count = bottom.shape[1], len(vector_of) + 1
-    vectors, of_vectors = np.empty((count, dim), np.float32), np.empty((count, dim), np.float32)
-    of_products = np.zeros((count, count), np.float32)  # symmetric, with a zero diagonal
+    rows = -(-count // _BLOCK) * _BLOCK  # the last ones stay zero
+    vectors, of_vectors = np.zeros((rows, dim), np.float32), np.empty((rows, dim), np.float32)
+    of_products = np.zeros((rows, rows), np.float32)  # symmetric, with a zero diagonal
     for sample in range(begin, end):
         _vectors_of(sample, bottom, embeddings, vector_of, vectors)
         of_pairs = gradient[sample, dim:]
@@ -236,7 +229,7 @@ def _separate(begin, end, gradient, bottom, embeddings, vector_of, of_bottom, of
             for first in range(second):
                 of_products[second, first] = of_products[first, second] = of_pairs[pair]
                 pair += 1
-        np.dot(of_products, vectors, of_vectors)
+        _weighted_sums(of_products, vectors, of_vectors)
         directly, of_row = gradient[sample], of_bottom[sample]
         for column in range(dim):
             of_row[column] = directly[column] + of_vectors[0, column]
