@@ -191,6 +191,18 @@ def test_a_simulated_network_makes_the_result_simulated(tmp_path):
     assert row["source"] == "simulated" and row["embedded_network_ns"] == 30 * US
 
 
+def test_what_simulating_a_network_takes_is_no_requests_cpu_time(tmp_path):
+    run = Written(tmp_path)
+    handler = run.span("main", "request-0", "handler", "span", 0, 200, cpu=90)
+    operator = run.span("main", "request-0", "rpc_operator", "span", 10, 60, handler, cpu=40)
+    rpc = run.span("main", "request-0", "rpc", "communication", 10, 50, operator, cpu=35)
+    run.span("main", "request-0", "network", "communication", 10, 40, rpc, cpu=25, source="simulated")
+    result = latency(run.load(), by="request")
+    (row,) = result.table.to_dict("records")
+    assert parts_us(row, ("service", "scheduling"), "cpu_") == {"service": 50 + 10, "scheduling": 5}
+    assert result.summary["cpu_ns"] == (90 - 25) * US
+
+
 def test_percentiles_are_stacks_of_requests_and_every_key_is_defined(tmp_path):
     run = Written(tmp_path)
     for step in range(200):

@@ -6,7 +6,8 @@ The sparse shard's end stands in a network namespace of its own behind a veth pa
 64 KiB each way. Blocks of calls come in random order: over the bare pair, over the pair with tc on both of its ends
 (netem for a delay of 50, 100 and 200 us, tbf for 0.5 and 1 Gbit/s), and over the bare pair with our simulated link of
 the same settings. What a block takes longer than the bare one stands beside what was planted: twice the delay, or the
-bytes of both messages over the rate. Needs root, `ip` and `tc`; what the kernel lacks is said and left out.
+bytes of both messages over the rate. How late our messages were at the end of their crossings is told apart: the rest
+is what a machine that idles meanwhile takes longer. Needs root, `ip` and `tc`; what the kernel lacks is left out.
 """
 
 import argparse
@@ -58,14 +59,30 @@ class Planted:
             return ["netem", "delay", f"{self.delay_us}us"]
         return ["tbf", "rate", f"{self.gbit_per_s:g}gbit", "burst", str(BURST_BYTES), "latency", "50ms"]
 
-    def link(self) -> Link:
+    def link(self) -> "TimedLink":
         """The simulated link."""
-        return Link(self.delay_us * 1000, self.gbit_per_s * 1e9 / 8 if self.gbit_per_s else None)
+        return TimedLink(self.delay_us * 1000, self.gbit_per_s * 1e9 / 8 if self.gbit_per_s else None)
 
     def rise_us(self, message_bytes: int) -> float:
         """What both directions add to a round trip."""
         sending_us = message_bytes * 8e-3 / self.gbit_per_s if self.gbit_per_s else 0.0
         return 2 * self.delay_us + sending_us
+
+
+class TimedLink(Link):
+    """A link that keeps by how much the messages of one caller at a time were late."""
+
+    def __init__(self, delay_ns: int, bytes_per_s: float | None) -> None:
+        super().__init__(delay_ns, bytes_per_s)
+        self.late_us: list[float] = []
+
+    async def cross(self, lane: Lane, message_bytes: int) -> None:
+        await super().cross(lane, message_bytes)
+        self.late_us.append((time.monotonic_ns() - self._due_ns) / 1e3)
+
+    def arrival_ns(self, now_ns: int, message_bytes: int) -> int:
+        self._due_ns = super().arrival_ns(now_ns, message_bytes)
+        return self._due_ns
 
 
 SETTINGS = [Planted(delay_us=us) for us in (50, 100, 200)] + [Planted(gbit_per_s=gbit) for gbit in (0.5, 1.0)]
@@ -157,6 +174,9 @@ async def rises_us(by_tc: list[Planted], pairs: int) -> dict[tuple[str, Planted]
                 rises.append(taken[block] - taken["bare", None])
     for client in clients:
         await client.close()
+    for planted, client in simulated.items():
+        late_us = np.percentile(client.uplink.late_us + client.downlink.late_us, [50, 90])
+        print(f"simulated {planted.name}: a crossing is {late_us[0]:.0f} us late at P50, {late_us[1]:.0f} us at P90")
     return found
 
 

@@ -9,10 +9,13 @@ from in_process import deployed, expected_scores, plan_for, some_requests
 
 from workbench.errors import InputError
 from workbench.workloads import start
+from workbench.workloads.inference.config import Config
+from workbench.workloads.inference.manifest import describe
 from workbench.workloads.inference.models import model_config
 from workbench.workloads.inference.models.exported import export_model, load_model
 from workbench.workloads.inference.models.lookup import FbgemmTables, TorchTables, serving_tables
 from workbench.workloads.inference.models.ranker import Ranker
+from workbench.workloads.inference.strategies import make_plan
 
 STEPS = {"int8": 255, "int4": 15}
 KERNELS = [FbgemmTables, TorchTables]
@@ -48,6 +51,32 @@ def test_sums_are_within_half_a_step_a_row(kernel, table_type):
     off = (exact - compressed).abs().reshape(5, 3, 8).amax(dim=2).numpy()
     assert (off <= largest_errors(weights, lengths, STEPS[table_type]) + 1e-6).all()
     assert off.max() > 0
+
+
+@pytest.mark.parametrize("table_type", ["fp32", "int8", "int4"])
+def test_the_bytes_of_a_shard_are_those_that_it_keeps(table_type):
+    model = model_config("tiny")
+    lookups = [1.0] * len(model.tables)
+    plan = make_plan("capacity_balanced", model, 2, lookups, table_type=table_type)
+    described = describe(Config(model="tiny", table_type=table_type), model, plan, lookups)
+    tables = {table.name: np.ones((table.rows, table.dim), dtype=np.float32) for table in model.tables}
+    for shard, told in zip(plan.shards, described["shards"], strict=True):
+        held = serving_tables([tables[piece.table] for piece in shard.pieces], table_type)
+        assert told["bytes"] == held.size_bytes
+    assert described["model"]["embedding_bytes"] == sum(told["bytes"] for told in described["shards"])
+    assert described["model"]["embedding_bytes"] == sum(
+        told["rows"] * told["row_bytes"] for told in described["tables"]
+    )
+
+
+def test_a_shards_limit_holds_for_the_rows_that_it_keeps():
+    """Half of the model's bytes in fp32 hold all rows in 8 bits."""
+    model = model_config("tiny")
+    limit_bytes = sum(4 * table.rows * table.dim for table in model.tables) // 2
+    arguments = ("one_shard", model, 1, [1.0] * len(model.tables), limit_bytes)
+    assert make_plan(*arguments, table_type="int8").shards
+    with pytest.raises(InputError, match="misses"):
+        make_plan(*arguments)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

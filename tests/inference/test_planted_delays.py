@@ -1,53 +1,62 @@
-"""A delay planted in a layer appears in that layer's part of the latency stack, and in no other."""
+"""A delay planted in a layer appears in that layer's part of the latency stack, and in no other.
+
+All processes of these deployments are in the test's, on one clock. A delay is slept for long enough that whatever runs
+beside it comes to its end; then the clock jumps, so that the delay is large beside what a busy machine adds.
+"""
 
 import time
 
-import numpy as np
 import pytest
 from in_process import deployed, plan_for, some_requests
 
+from workbench.analyses.core.request_parts import EMBEDDED_PARTS, PARTS
 from workbench.analyses.latency import latency
 from workbench.trace.loader import load
 from workbench.workloads.inference import tracing
 
-DELAY_NS = 60_000_000
-REQUESTS = 5
+SLEEP_S, DELAY_NS = 0.03, 1_000_000_000
+REQUESTS = 6
+LEAVES = [f"{part}_ns" for part in (*PARTS, *(f"embedded_{part}" for part in EMBEDDED_PARTS)) if part != "embedded"]
 
 
 @pytest.fixture
 def planted(monkeypatch):
-    """plant(process, span, where): delay that process `inside` such a span of every request, or `before` it."""
-    delayed_ns = {}
+    """plant(process, span, where): delay that process by DELAY_NS `inside` such a span of every second request, or
+    `before` it. Returns those requests, as they come."""
+    delayed, jumped_ns, clock_ns = [], 0, time.monotonic_ns
+    monkeypatch.setattr(time, "monotonic_ns", lambda: clock_ns() + jumped_ns)
 
     def plant(process, name, where):
         open_span, enter = tracing.Lane.span, tracing.Lane.__enter__
-        asleep = set()
 
-        def sleep(lane):
-            if lane.recorder.process == process and (lane.context.step, name) not in asleep:
-                asleep.add((lane.context.step, name))
-                start_ns = time.monotonic_ns()
-                time.sleep(DELAY_NS / 1e9)
-                delayed_ns[lane.context.step] = time.monotonic_ns() - start_ns
+        def delay(lane):
+            nonlocal jumped_ns
+            step = lane.context.step
+            if lane.recorder.process == process and step % 2 and step not in delayed:
+                delayed.append(step)
+                until_ns = time.monotonic_ns() + DELAY_NS
+                time.sleep(SLEEP_S)
+                jumped_ns += until_ns - time.monotonic_ns()
 
         def span(lane, named, *arguments, **fields):
             if where == "before" and named == name:
-                sleep(lane)
+                delay(lane)
             return open_span(lane, named, *arguments, **fields)
 
         def entered(lane):
             enter(lane)
             if where == "inside" and lane._open[-1].name == name:
-                sleep(lane)
+                delay(lane)
 
         monkeypatch.setattr(tracing.Lane, "span", span)
         monkeypatch.setattr(tracing.Lane, "__enter__", entered)
-        return delayed_ns
+        return delayed
 
     return plant
 
 
 def stacks(tiny, folder, strategy):
+    """ns by part [requests, LEAVES]."""
     model, exported = tiny
 
     async def scenario(deployment):
@@ -56,11 +65,10 @@ def stacks(tiny, folder, strategy):
             for number, request in enumerate(some_requests(model.config, REQUESTS))
         ]
 
-    folder.mkdir()
     (folder / "run.json").write_text("{}")
     answers = deployed(exported, plan_for(model.config, strategy, 2), scenario, record=folder)
     assert {answer.status for answer in answers} == {"OK"}
-    return latency(load(folder), by="request").table.set_index("step")
+    return latency(load(folder), by="request").table.set_index("step")[LEAVES]
 
 
 @pytest.mark.parametrize(
@@ -83,9 +91,11 @@ def stacks(tiny, folder, strategy):
     ],
 )
 def test_a_planted_delay_appears_in_its_part(tiny, tmp_path, planted, process, span, where, part, strategy):
-    before = stacks(tiny, tmp_path / "before", strategy)
-    delayed_ns = planted(process, span, where)
-    after = stacks(tiny, tmp_path / "after", strategy)
-    assert set(delayed_ns) == set(range(REQUESTS))
-    grown_ns = after[f"{part}_ns"] - np.array([delayed_ns[step] for step in after.index])
-    assert grown_ns.median() == pytest.approx(before[f"{part}_ns"].median(), abs=0.05 * DELAY_NS)
+    delayed = planted(process, span, where)
+    taken_ns = stacks(tiny, tmp_path, strategy)
+    assert delayed == list(range(1, REQUESTS, 2))
+    # A busy machine only adds, now to one part and now to another: the least of each is what it takes undisturbed.
+    grown_ns = taken_ns.loc[delayed].min() - taken_ns.drop(delayed).min()
+    grown_ns[f"{part}_ns"] -= DELAY_NS
+    assert abs(grown_ns[f"{part}_ns"]) <= 0.05 * DELAY_NS
+    assert (grown_ns <= 0.05 * DELAY_NS).all()

@@ -191,13 +191,6 @@ def test_a_simulated_network_adds_what_it_says_and_says_so(tiny, tmp_path):
     assert set(events.loc[events["name"] == "sparse_lookup", "source"]) <= {"measured"}
 
 
-def test_messages_queue_for_the_link():
-    link = Link(delay_ns=10, bytes_per_s=1e9)  # a byte a nanosecond
-    assert link.arrival_ns(100, 50) == 160
-    assert link.arrival_ns(120, 50) == 210  # waits until 150
-    assert link.arrival_ns(500, 1) == 511
-
-
 def test_requests_under_way_outlive_a_reload(tiny):
     model, exported = tiny
     plan = plan_for(model.config, "net_specific", 2)

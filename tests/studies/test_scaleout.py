@@ -14,6 +14,7 @@ from workbench.studies.scaleout_parts import (
     batching,
     compression,
     compute,
+    contention,
     overhead,
     relations,
     stacks,
@@ -112,6 +113,31 @@ def test_relations_compare_the_cuts_that_the_paper_compares():
 def test_the_networks_share_is_of_the_embedded_portion():
     served = made(embedded=400, embedded_network=300, dense=1000)
     assert stacks.network_share(served) == 0.75
+
+
+def test_contention_by_hand():
+    """CPU time of 30 ns over two cores beside a path of 10: between 15 and 15 + 10 / 2."""
+    host = {"host": {"usable_cpus": [0, 1]}}
+    grid = made_grid(singular=made(), load_2=made(p50_ns=18, cpu_ns=30, manifest=host))
+    grid.served[load_bal(2), "modelled"] = [made(p50_ns=10, manifest=host)] * 2
+    part = contention.part(grid, (2,))
+    ours = {
+        name.removeprefix("m, load-bal 2: P50, "): (row["ours"], row["source"]) for name, row in rows_of(part).items()
+    }
+    assert ours == {
+        "as measured on 2 cores": (18, "measured"),
+        "with a core for each server": (10, "modelled"),
+        "CPU time over 2 cores": (15, "modelled"),
+        "the least that sharing 2 cores allows": (15, "modelled"),
+        "the most that sharing 2 cores explains": (20, "modelled"),
+    }
+    assert "0.90 to 0.90 of the most" in part.notes[0]
+
+
+def test_a_core_for_each_server_leaves_the_path():
+    host = {"host": {"usable_cpus": list(range(100))}}
+    least_ns, most_ns = contention.bounds_ns(made(cpu_ns=30, manifest=host), made(p50_ns=10))
+    assert least_ns == 10 and most_ns == pytest.approx(10.2)
 
 
 def test_balance_by_hand():

@@ -173,8 +173,9 @@ def _notes(requests: _Requests) -> list[str]:
     servers = paths.events.loc[paths.events["process"] != "client", "process"].nunique()
     if not paths.modelled and 0 < cores < servers:
         notes.append(
-            f"{servers} servers shared {cores} cores, so they slowed each other: run with --set uncontended=true for "
-            "the critical path that is modelled from spans which nothing slowed"
+            f"{servers} servers shared {cores} cores, so they slowed each other: their CPU time alone takes "
+            f"{format_ns(requests.cpu_ns / cores)} of all cores a request; run with --set uncontended=true for the "
+            "critical path that is modelled from spans which nothing slowed"
         )
     short = [f"P{p:g} ({wanted:,})" for p, wanted in WANTED_REQUESTS.items() if len(stacks) < wanted]
     if short:

@@ -15,6 +15,7 @@ QUEUES = ("send_delay", "queue")
 _EMBEDDED_SPANS = ("rpc_operator", "sparse_lookup")
 _SCHEDULING_SPANS = ("batch", "net", "rpc_operator")
 _CLIENT = "client"
+_SIMULATED = "network"  # spans of messages that cross a simulated link
 
 
 def path_parts(paths: Paths) -> pd.DataFrame:
@@ -43,14 +44,15 @@ def path_parts(paths: Paths) -> pd.DataFrame:
 def cpu_parts(run: Run, paths: Paths) -> pd.DataFrame:
     """CPU time of every request on all servers (not its caller), by part: `cpu_<part>_ns`, rows as in `path_parts`.
 
-    All spans count, those that no one waited for too. What servers spend outside of any span (gRPC's own threads, the
-    recorder) cannot be told by request: `outside` is its mean.
+    All spans count, those that no one waited for too, but not what simulating a network takes. What servers spend
+    outside of any span (gRPC's own threads, the recorder) cannot be told by request: `outside` is its mean.
     """
     events = paths.events
     own_ns = _own_cpu_ns(paths)
     served = (events["process"] != _CLIENT).to_numpy()
     part = _part_of(events, _inside(paths, _EMBEDDED_SPANS))
     part = np.where(np.isin(part, ("network", "unaccounted")), "service", part)  # what an RPC costs its caller
+    part = np.where(events["name"] == _SIMULATED, "simulated", part)
     sums = _by_request(paths, np.where(served, own_ns, 0.0), part)
     sums = sums.reindex(columns=[name for name in CPU_PARTS if name != "outside"], fill_value=0.0)
     sums["outside"] = _outside_cpu_ns(run, own_ns[served].sum(), len(np.unique(events["step"][served])))

@@ -45,6 +45,11 @@ class Served:
         return float(self.summary["cpu_ns"])
 
     @property
+    def cores(self) -> int:
+        """That all processes shared."""
+        return len(self.manifest["host"]["usable_cpus"])
+
+    @property
     def rpcs(self) -> float:
         """Mean RPCs to sparse shards a request."""
         return float(self.summary["rpcs_per_request"])

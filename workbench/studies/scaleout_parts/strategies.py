@@ -1,9 +1,9 @@
-"""One model cut in every way: latency, CPU time, stacks, RPCs and balance, all from the same deployments."""
+"""One model cut in every way: latency, CPU time, stacks, contention, RPCs, balance, all from the same deployments."""
 
 from collections.abc import Sequence
 
 from workbench.studies.core.parts import Part, Say
-from workbench.studies.scaleout_parts import balance, overhead, relations, stacks
+from workbench.studies.scaleout_parts import balance, contention, overhead, relations, stacks
 from workbench.studies.scaleout_parts.grid import measure
 from workbench.studies.scaleout_parts.scales import SCALES
 
@@ -16,8 +16,10 @@ def run(model: str, scale: str, seeds: Sequence[int], say: Say) -> Part:
         overhead.part(grid, size.percentiles),
         relations.part(grid, size.shards),
         stacks.part(grid, size.shards),
+        contention.part(grid, size.shards),
         balance.part(grid, size.shards),
     ]
     return Part(
         [row for group in groups for row in group.rows], [curve for group in groups for curve in group.curves],
+        [note for group in groups for note in group.notes],
     )  # fmt: skip

@@ -16,7 +16,7 @@ class ServerConfig:
     """Settings of one server: `workbench serve main|shard --set key=value`."""
 
     threads_per_process: int = 1  # of each operator
-    table_type: TableType = "fp32"  # how rows are kept in memory; what is exported and planned stays fp32
+    table_type: TableType = "fp32"  # how rows are kept in memory; what is exported stays fp32
     workers: int = 1  # main shard: operators that run at the same time
     batch_items: int | None = None  # main shard: items a batch; none: a request is one batch
     concurrency: int = 4  # main shard: requests that are worked on at the same time

@@ -18,7 +18,7 @@ import msgspec
 from workbench.embeddings.tables import TableConfig
 from workbench.errors import InputError
 from workbench.units import format_bytes
-from workbench.workloads.inference.models.config import ModelConfig
+from workbench.workloads.inference.models.config import ModelConfig, TableType, row_bytes
 
 SCHEMA_VERSION = 1
 
@@ -34,9 +34,9 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         """How many they are."""
         return len(range(self.piece, table.rows, self.pieces))
 
-    def size_bytes(self, table: TableConfig) -> int:
-        """Their bytes."""
-        return self.rows(table) * table.row_bytes
+    def size_bytes(self, table: TableConfig, table_type: TableType = "fp32") -> int:
+        """Their bytes, as servers keep them."""
+        return self.rows(table) * row_bytes(table, table_type)
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -32,7 +32,7 @@ def planned(config: Config, model: ExportedModel) -> tuple[Plan, np.ndarray]:
         plan = read_plan(Path(config.plan))
         plan.check(model.config)
         return plan, lookups
-    plan = make_plan(config.strategy, model.config, config.shards, lookups, config.shard_limit_bytes)
+    plan = make_plan(config.strategy, model.config, config.shards, lookups, config.shard_limit_bytes, config.table_type)
     return plan, lookups
 
 

@@ -12,16 +12,22 @@ from collections.abc import Callable, Sequence
 from workbench.embeddings.tables import TableConfig
 from workbench.errors import InputError
 from workbench.units import format_bytes
-from workbench.workloads.inference.models.config import ModelConfig, table_bytes
+from workbench.workloads.inference.models.config import ModelConfig, TableType, table_bytes
 from workbench.workloads.inference.plan import Piece, Plan, Shard
 
 STRATEGIES = ("singular", "one_shard", "capacity_balanced", "load_balanced", "net_specific")
 
 
 def make_plan(
-    strategy: str, model: ModelConfig, shards: int, lookups: Sequence[float], limit_bytes: int | None = None
+    strategy: str,
+    model: ModelConfig,
+    shards: int,
+    lookups: Sequence[float],
+    limit_bytes: int | None = None,
+    table_type: TableType = "fp32",
 ) -> Plan:
-    """A plan over `shards` shards, without addresses. `lookups` [tables] is each table's expected ids a request.
+    """A plan over `shards` shards, without addresses. `lookups` [tables] is each table's expected ids a request; bytes
+    are those of rows as `table_type`.
 
     InputError for an unknown strategy, or when a shard would hold more than `limit_bytes`.
     """
@@ -31,10 +37,10 @@ def make_plan(
     if strategy == "singular":
         groups = []
     elif strategy == "net_specific":
-        groups = _net_specific(model, shards)
+        groups = _net_specific(model, shards, table_type)
     else:
         count = 1 if strategy == "one_shard" else shards
-        costs = lookups if strategy == "load_balanced" else [table_bytes(table) for table in tables]
+        costs = lookups if strategy == "load_balanced" else [table_bytes(table, table_type) for table in tables]
         groups = _balanced(tables, costs, count)
     plan = Plan(
         strategy=strategy,
@@ -42,14 +48,14 @@ def make_plan(
     )
     plan.check(model)
     if limit_bytes is not None:
-        _check_limit(plan, model, limit_bytes)
+        _check_limit(plan, model, limit_bytes, table_type)
     return plan
 
 
-def shard_bytes(shard: Shard, model: ModelConfig) -> int:
-    """Bytes of a shard's rows."""
+def shard_bytes(shard: Shard, model: ModelConfig, table_type: TableType) -> int:
+    """Bytes of a shard's rows, as it keeps them."""
     tables = {table.name: table for table in model.tables}
-    return sum(piece.size_bytes(tables[piece.table]) for piece in shard.pieces)
+    return sum(piece.size_bytes(tables[piece.table], table_type) for piece in shard.pieces)
 
 
 def _balanced(tables: Sequence[TableConfig], costs: Sequence[float], shards: int) -> list[list[Piece]]:
@@ -65,15 +71,16 @@ def _balanced(tables: Sequence[TableConfig], costs: Sequence[float], shards: int
     return [[Piece(table=tables[index].name) for index in sorted(group)] for group in groups]
 
 
-def _net_specific(model: ModelConfig, shards: int) -> list[list[Piece]]:
+def _net_specific(model: ModelConfig, shards: int, table_type: TableType) -> list[list[Piece]]:
     """First-fit of each net's tables into shards of the smallest size with which `shards` of them are enough."""
     if shards < len(model.nets):
         raise InputError(f"{shards} shards for {len(model.nets)} nets: each net needs one of its own")
 
     def packed(limit_bytes: int) -> list[list[Piece]]:
-        return [group for net in model.nets for group in _first_fit(net.tables, limit_bytes, shards)]
+        return [group for net in model.nets for group in _first_fit(net.tables, limit_bytes, shards, table_type)]
 
-    return packed(_smallest(lambda limit_bytes: len(packed(limit_bytes)) <= shards, model.embedding_bytes))
+    all_bytes = sum(table_bytes(table, table_type) for table in model.tables)
+    return packed(_smallest(lambda limit_bytes: len(packed(limit_bytes)) <= shards, all_bytes))
 
 
 def _smallest(enough: Callable[[int], bool], most: int) -> int:
@@ -85,11 +92,13 @@ def _smallest(enough: Callable[[int], bool], most: int) -> int:
     return most
 
 
-def _first_fit(tables: Sequence[TableConfig], limit_bytes: int, most_pieces: int) -> list[list[Piece]]:
+def _first_fit(
+    tables: Sequence[TableConfig], limit_bytes: int, most_pieces: int, table_type: TableType
+) -> list[list[Piece]]:
     """Tables in decreasing size, each into the first shard with room; one larger than a shard is cut by rows."""
     cut, whole, free_bytes = [], [], []
-    for table in sorted(tables, key=table_bytes, reverse=True):
-        size_bytes = table_bytes(table)
+    for table in sorted(tables, key=lambda table: table_bytes(table, table_type), reverse=True):
+        size_bytes = table_bytes(table, table_type)
         if size_bytes > limit_bytes:
             # A shard more than there are says as well that this limit is too small.
             count = min(-(-size_bytes // limit_bytes), most_pieces + 1)
@@ -105,13 +114,13 @@ def _first_fit(tables: Sequence[TableConfig], limit_bytes: int, most_pieces: int
     return whole + cut
 
 
-def _check_limit(plan: Plan, model: ModelConfig, limit_bytes: int) -> None:
+def _check_limit(plan: Plan, model: ModelConfig, limit_bytes: int, table_type: TableType) -> None:
     """InputError that says which table finds no room, and how many bytes it misses."""
     tables = {table.name: table for table in model.tables}
     for shard in plan.shards:
         held_bytes = 0
         for piece in shard.pieces:
-            held_bytes += piece.size_bytes(tables[piece.table])
+            held_bytes += piece.size_bytes(tables[piece.table], table_type)
             if held_bytes > limit_bytes:
                 raise InputError(
                     f"{plan.strategy} over {len(plan.shards)} shards: table {piece.table} misses "

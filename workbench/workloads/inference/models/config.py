@@ -1,5 +1,6 @@
 """What a ranking model is, as data: dense features, and nets that run one after the other."""
 
+import importlib.util
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,9 @@ from workbench.errors import InputError
 
 Architecture = Literal["dlrm", "multitask", "ncf", "din", "dien"]
 TableType = Literal["fp32", "int8", "int4"]  # how servers keep rows: lookup.py
+HAS_FBGEMM = importlib.util.find_spec("fbgemm_gpu") is not None
+# With a compressed row: the width of its steps and its smallest value, both fp16; fp32 in torch's int8.
+STEP_BYTES, TORCH_INT8_STEP_BYTES = 4, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +80,15 @@ class ModelConfig:
         """Scores an item."""
         return self.nets[-1].outputs
 
-    @property
-    def embedding_bytes(self) -> int:
-        """Bytes of all tables."""
-        return sum(table_bytes(table) for table in self.tables)
+
+def table_bytes(table: TableConfig, table_type: TableType = "fp32") -> int:
+    """Bytes of one table's rows, as servers keep them."""
+    return table.rows * row_bytes(table, table_type)
 
 
-def table_bytes(table: TableConfig) -> int:
-    """Bytes of one table's rows."""
-    return table.rows * table.row_bytes
+def row_bytes(table: TableConfig, table_type: TableType = "fp32") -> int:
+    """Bytes of one row, as servers keep it."""
+    if table_type == "fp32":
+        return table.row_bytes
+    bits = {"int8": 8, "int4": 4}[table_type]
+    return table.dim * bits // 8 + (STEP_BYTES if HAS_FBGEMM or bits == 4 else TORCH_INT8_STEP_BYTES)

@@ -4,7 +4,6 @@
 element: in equal steps from the row's smallest value to its largest, which are kept with it. Sums are always fp32.
 """
 
-import importlib.util
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +13,9 @@ from torch.nn.functional import embedding_bag
 
 from workbench.embeddings.jagged import offsets
 from workbench.errors import InputError
-from workbench.workloads.inference.models.config import TableType
+from workbench.workloads.inference.models.config import HAS_FBGEMM, STEP_BYTES, TableType
 
 _BITS = {"int8": 8, "int4": 4}
-_STEP_BYTES = 4  # of a compressed row in FBGEMM: the width of a step and the smallest value, both fp16
 
 
 class FbgemmTables:
@@ -46,8 +44,8 @@ class FbgemmTables:
             packed = torch.ops.fbgemm.FloatOrHalfToFusedNBitRowwiseQuantizedSBHalf(
                 torch.from_numpy(weight), _BITS[table_type]
             )
-            elements.copy_(packed[:, :-_STEP_BYTES])
-            steps.copy_(packed[:, -_STEP_BYTES:])
+            elements.copy_(packed[:, :-STEP_BYTES])
+            steps.copy_(packed[:, -STEP_BYTES:])
 
     def __call__(self, lengths: Tensor, ids: Tensor) -> Tensor:
         """lengths [tables, B] int64, ids [sum of lengths] int64 -> pooled [B, sum of dims]."""
@@ -92,4 +90,4 @@ def serving_tables(weights: Sequence[np.ndarray], table_type: TableType = "fp32"
     """
     if table_type == "int4" and (odd := [weight.shape[1] for weight in weights if weight.shape[1] % 2]):
         raise InputError(f"setting table_type=int4: rows of {odd[0]} elements fill no whole bytes; use int8")
-    return (FbgemmTables if importlib.util.find_spec("fbgemm_gpu") else TorchTables)(weights, table_type)
+    return (FbgemmTables if HAS_FBGEMM else TorchTables)(weights, table_type)
