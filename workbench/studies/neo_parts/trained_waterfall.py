@@ -51,7 +51,7 @@ class Size:
 
 SIZES = {
     "tiny": Size("tiny", 8, 4, 1, 2),
-    "small": Size("model-a", 2, 7, 2, 5),
+    "small": Size("model-a", 4, 7, 2, 5),
     "full": Size("model-a", 1, 50, 5, 5),
 }
 
