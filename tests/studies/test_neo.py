@@ -2,7 +2,8 @@
 
 import json
 import math
-from itertools import islice
+from dataclasses import fields
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -11,10 +12,23 @@ import torch
 from workbench import studies
 from workbench.costs.sharding import ShardWork, StepShape, messages
 from workbench.embeddings.plan import Plan, Shard, TablePlan
+from workbench.embeddings.tables import TableConfig
 from workbench.errors import InputError
 from workbench.studies.core.folder import read
 from workbench.studies.core.quantities import COLUMNS
-from workbench.studies.neo_parts import balance, cache, capacity, exactness, fusion, models, quality, traffic, waterfall
+from workbench.studies.neo_parts import (
+    balance,
+    cache,
+    capacity,
+    exactness,
+    fusion,
+    models,
+    quality,
+    ranks,
+    traffic,
+    trained_waterfall,
+    waterfall,
+)
 from workbench.studies.neo_parts.paper import MODELS
 
 
@@ -50,6 +64,9 @@ def test_the_whole_study_at_scale_tiny(tmp_path, monkeypatch):
     bytes_of = {(point["run"], point["what travels"]): point["B a sample"] for point in on_the_wire}
     assert bytes_of["table-wise, fp32", "forward"] == bytes_of["table-wise, fp32", "backward"] == 256
     assert bytes_of["row-wise, fp32", "forward"] == 512
+    (trained,) = (curve.table for curve in written.result.curves if curve.title.startswith("Optimisations trained"))
+    assert [point["step"] for point in trained] == [setting.name for setting in waterfall.SETTINGS]
+    assert trained[0]["samples/s over the first"] == 1 and all(point["low"] <= point["high"] for point in trained)
 
 
 def test_capacity_is_the_papers_arithmetic():
@@ -186,3 +203,33 @@ def test_every_optimisation_adds_something():
     (curve,) = waterfall.run("tiny", range(2), said).curves
     gains = [point["samples/s over the first"] for point in curve.table]
     assert gains[0] == 1 and gains == sorted(gains) and len(set(gains)) == len(gains)
+
+
+def test_each_trained_setting_changes_one_thing(tmp_path):
+    size = trained_waterfall.SIZES["small"]
+    configs = [trained_waterfall.configured(setting, size, 3, tmp_path) for setting in waterfall.SETTINGS]
+    changed = [
+        {field.name for field in fields(config) if getattr(config, field.name) != getattr(before, field.name)}
+        for before, config in pairwise(configs)
+    ]
+    assert changed == [{"plan"}, {"row_dtype"}, {"forward_wire", "backward_wire"}, {"global_batch_size"}]
+    assert configs[-1].global_batch_size == 4 * configs[0].global_batch_size
+    placed = [[table.shards[0].rank for table in config.plan_for(2).tables] for config in configs[:2]]
+    assert placed[0] == np.random.default_rng(3).integers(2, size=16).tolist() != placed[1]
+
+
+def test_a_balanced_plan_of_four_tables():
+    """Rows of 12, 8, 8 and 4 columns, equally often looked up: 16 columns a rank."""
+    tables = [TableConfig(name=f"t{n}", rows=10, dim=dim, pooling_factor=1.0) for n, dim in enumerate((12, 8, 8, 4))]
+    owners = [table.shards[0].rank for table in trained_waterfall.balanced_plan(tables).tables]
+    assert owners[0] == owners[3] != owners[1] == owners[2]
+
+
+def test_what_is_exposed_adds_up_to_the_step():
+    found = {(2, "matrix products", view): [2e6, 4e6] for view in ("serialized", "exposed")}
+    found |= {(2, "all_reduce", "serialized"): [5e6, 5e6], (2, "all_reduce", "exposed"): [1e6, 1e6]}
+    found |= {(2, "communication", "exposed"): [1e6, 1e6], (2, "step", "exposed"): [10e6, 10e6]}
+    found |= {(1, operators, "exposed"): [1e6, 1e6] for operators in ("matrix products", "step")}
+    bars = {(bar["ranks"], bar["class"]): bar["ms a step and rank"] for bar in ranks.bars(found)}
+    assert bars["W = 2, exposed", "in no operator"] == 10 - 3 - 1 and bars["W = 1, exposed", "in no operator"] == 0
+    assert bars["W = 2, serialized", "all_reduce"] == 5 and len(bars) == 7

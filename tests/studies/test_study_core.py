@@ -151,6 +151,21 @@ def test_parts_of_a_stack_stand_on_one_another():
     assert figure.layout.barmode == "stack" and [trace.name for trace in figure.data] == ["dense", "sparse"]
 
 
+def test_logarithmic_bars_begin_a_decade_below_the_least_at_most():
+    points = [{"W": width, "B": size} for width, size in ((1, 100.0), (2, 4_000.0))]
+    figure = draw(Curve(title="t", table=points, x="W", y="B", style="bar", log_y=True, source="modelled"))
+    assert figure.layout.yaxis.range == (1, 4)
+
+
+def test_neighbours_labels_and_equal_lines_can_be_told_apart():
+    points = [{"x": x, "y": 1.0, "label": str(x)} for x in (3, 1, 2)]
+    [scatter] = draw(Curve(title="t", table=points, x="x", y="y", style="scatter", source="modelled")).data
+    assert scatter.textposition == ("top center", "top center", "bottom center")
+    points = [{"x": 1, "y": 1.0, "planner": planner} for planner in "ab"]
+    lines = draw(Curve(title="t", table=points, x="x", y="y", colour="planner", source="modelled")).data
+    assert lines[0].line.dash != lines[1].line.dash
+
+
 def test_every_column_and_count_is_defined():
     result = make_result("n", "q?", "tiny", 1, [], [], [])
     for key in [*result.table.columns, *result.summary]:

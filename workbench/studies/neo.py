@@ -24,6 +24,7 @@ def neo(scale: str, seeds: int, progress: Progress) -> StudyResult:
         quality,
         ranks,
         traffic,
+        trained_waterfall,
         waterfall,
         wire,
     )
@@ -40,5 +41,6 @@ def neo(scale: str, seeds: int, progress: Progress) -> StudyResult:
         "wire": wire.run,
         "ranks": ranks.run,
         "waterfall": waterfall.run,
+        "trained waterfall": trained_waterfall.run,
     }
     return run_parts("neo", __doc__.split("\n")[0], parts, scale, seeds, progress)

@@ -1,5 +1,6 @@
 """A figure of a study as data, and the one function that draws it."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -7,6 +8,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _BARS = {"bar": "group", "stack": "stack"}  # style -> how bars of one x stand
+_DASHES = ("solid", "dash", "dot", "dashdot")  # of lines one after the other: where two coincide, both are seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ def draw(curve: Curve) -> "Figure":
         fig.update_xaxes(tickvals=sorted({point[curve.x] for point in curve.table}))
     if curve.log_y:
         fig.update_yaxes(dtick=1)
+        if curve.style in _BARS:  # whole decades: nobody takes the smallest value for none
+            fig.update_yaxes(range=_decades([point[curve.y] for point in curve.table]))
     else:
         fig.update_yaxes(rangemode="tozero")
     title = {"text": theme.label(curve.title, 100), "subtitle": {"text": curve.source}}
@@ -73,10 +77,23 @@ def _add(fig: "Figure", curve: Curve, points: list[dict], name: str, **look: Any
         fig.add_bar(x=[theme.label(value) for value in x], y=y, name=name, **look)
         return
     mode = {"line": "lines+markers", "scatter": "markers"}[curve.style]
+    if curve.style == "line":
+        look["line"] = {"dash": _DASHES[len(fig.data) % len(_DASHES)]}
     if any("label" in point for point in points):
         mode += "+text"
-        look |= {"text": [theme.label(point.get("label", "")) for point in points], "textposition": "top center"}
+        look |= {"text": [theme.label(point.get("label", "")) for point in points], "textposition": _above_or_below(x)}
     fig.add_scatter(x=x, y=y, name=name, mode=mode, **look)
+
+
+def _above_or_below(x: list[float]) -> list[str]:
+    """Where each point's label stands: neighbours' on different sides."""
+    by_x = sorted(range(len(x)), key=x.__getitem__)
+    return [f"{('top', 'bottom')[by_x.index(place) % 2]} center" for place in range(len(x))]
+
+
+def _decades(values: list[float]) -> list[int]:
+    """Exponents of the powers of 10 around `values`; the lower one is below the least of them."""
+    return [math.ceil(math.log10(min(values))) - 1, math.ceil(math.log10(max(values)))]
 
 
 def _distance(end: float | None, value: float) -> float | None:

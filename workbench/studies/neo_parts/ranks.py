@@ -51,17 +51,29 @@ def run(scale: str, seeds: Sequence[int], say: Say) -> Part:
         for collective, quantity in EXPOSED.items()
     ]
     rows.append(row(SHARE, _ratios(found, (last, "communication", "exposed"), (last, "step", "exposed")), "measured"))
-    points = [
-        {"class": f"{operators}, W = {ranks}", "ms a step and rank": sum(times) / len(times) / 1e6, "time": view}
-        for view in ("serialized", "exposed")
-        for (ranks, operators, of), times in found.items()
-        if of == view and operators != "communication"
-    ]
     curve = Curve(
-        title="Time by operator class: serialized, and exposed on the critical path", table=points, x="class",
-        y="ms a step and rank", colour="time", style="bar", source="measured",
+        title="Time by operator class: serialized, and exposed on the critical path, where it adds up to the step",
+        table=bars(found), x="ranks", y="ms a step and rank", colour="class", style="stack", source="measured",
     )  # fmt: skip
     return Part(rows, [curve])
+
+
+def bars(found: dict[tuple[int, str, str], list[float]]) -> list[dict]:
+    """Mean times of each class, stacked by number of ranks and view; what is exposed adds up to the step."""
+    mean_ms = {key: sum(times) / len(times) / 1e6 for key, times in found.items()}
+    totals = ("communication", "step")
+    points = [
+        {"ranks": f"W = {ranks}, {view}", "ms a step and rank": time_ms, "class": operators}
+        for (ranks, operators, view), time_ms in sorted(
+            mean_ms.items(), key=lambda item: (item[0][0], item[0][2] != "serialized")
+        )
+        if operators not in totals
+    ]
+    for ranks in RANKS:
+        exposed_ms = {of: ms for (of_ranks, of, view), ms in mean_ms.items() if (of_ranks, view) == (ranks, "exposed")}
+        left_ms = exposed_ms["step"] - sum(ms for of, ms in exposed_ms.items() if of not in totals)
+        points.append({"ranks": f"W = {ranks}, exposed", "ms a step and rank": left_ms, "class": "in no operator"})
+    return points
 
 
 def step_times(run: Run) -> dict[tuple[str, str], float]:

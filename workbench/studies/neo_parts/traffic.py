@@ -40,7 +40,7 @@ def run(scale: str, seeds: Sequence[int], say: Say) -> Part:
     points = [
         {
             "ranks": ranks,
-            "B off the node a sample": float(off_node_bytes(scheme, ranks).sum() / ranks),
+            "B that leave the node, a sample": float(off_node_bytes(scheme, ranks).sum() / ranks),
             "scheme": scheme,
         }
         for scheme in ("table-wise", "column-wise", "row-wise", "table-row-wise")
@@ -48,7 +48,7 @@ def run(scale: str, seeds: Sequence[int], say: Say) -> Part:
     ]
     curve = Curve(
         title=f"Pooled rows of one table of {MODEL_F.dim} columns, fp16, {GPUS_A_NODE} ranks a node", table=points,
-        x="ranks", y="B off the node a sample", colour="scheme", style="bar", log_y=True, source="modelled",
+        x="ranks", y="B that leave the node, a sample", colour="scheme", style="bar", log_y=True, source="modelled",
     )  # fmt: skip
     return Part(rows, [curve], [_FROM_MEMORY])
 
