@@ -14,11 +14,12 @@ from torch import multiprocessing
 from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 from workbench.workloads import launch, start
+from workbench.workloads.profiling import StepProfiler
 from workbench.workloads.training import checkpointing
 from workbench.workloads.training.checkpoint import MANIFEST, Checkpoint, Writer, checkpoints_in, newest_checkpoint
 from workbench.workloads.training.config import tiny
 from workbench.workloads.training.quality import LossSums
-from workbench.workloads.training.train import Trainer
+from workbench.workloads.training.train import Trainer, run
 
 CONFIG = replace(tiny(), ranks=1, global_batch_size=64, tables=5, rows=(30, 300), dim=8, steps=8)
 HALF = 4
@@ -132,7 +133,7 @@ def test_damage_is_said_in_one_line(saved, tmp_path, name, message):
     ("settings", "message"),
     [
         ({"dim": "12"}, "is of another model: dim is 8 there, 12 here"),
-        ({"steps": str(HALF)}, "steps=4: checkpoint .* is after step 4"),
+        ({"steps": str(HALF - 1)}, "steps=3: checkpoint .* is after step 4"),
         ({"resume": "nowhere"}, "nowhere holds no checkpoint"),
     ],
 )
@@ -142,6 +143,18 @@ def test_what_cannot_resume_is_said_before_ranks_start(saved, tmp_path, settings
     with pytest.raises(InputError, match=message):
         start("training", "tiny", settings, tmp_path, ceilings=False, py_spy=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("changes", [{}, {"warmup_steps": 0, "cache_share": 0.2}])
+def test_after_the_last_step_there_is_only_the_evaluation(saved, tmp_path, changes):
+    """As when a rank is killed in the evaluation and torchrun starts it again."""
+    config = replace(CONFIG, steps=HALF, resume=str(saved[0]), evaluation_batches=2, **changes)
+    trained = Trainer(config, Recorder(None), tmp_path)
+    checkpointing.restore(trained, Checkpoint(saved[0]))
+    with Recorder(tmp_path, "trainer-0", 0) as recorder:
+        results = run(config, recorder, StepProfiler(tmp_path, "trainer-0", config.warmup_steps, 3, 50), tmp_path)
+    nothing_trained = {"loss": None, "samples_per_s": None, "wire_bytes_per_step": {}}
+    assert results == nothing_trained | trained.evaluate() and results["held_out_normalized_entropy"] > 0
 
 
 def test_a_checkpoint_is_whole_or_not_there_and_old_ones_go(tmp_path):

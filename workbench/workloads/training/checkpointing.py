@@ -107,11 +107,14 @@ def _barrier(trainer: "Trainer") -> None:
 
 
 def opened(config: Config) -> Checkpoint | None:
-    """The checkpoint to resume from, none for a new training; InputError where it cannot be."""
+    """The checkpoint to resume from, none for a new training; InputError where it cannot be.
+
+    One after the last step is fine: a rank that dies in the evaluation has its run end all the same.
+    """
     if config.resume is None:
         return None
     checkpoint = Checkpoint(Path(config.resume))
     checkpoint.check_model(model_settings(config))
-    if checkpoint.step >= config.steps:
+    if checkpoint.step > config.steps:
         raise InputError(f"setting steps={config.steps}: checkpoint {config.resume} is after step {checkpoint.step}")
     return checkpoint
