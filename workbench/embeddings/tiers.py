@@ -2,9 +2,9 @@
 
     lookups --> slots of a cache (a share of the rows, on the device) <-- misses, write-backs --> store (dram | ssd)
 
-A rank has one cache for its tables of each width. While a batch trains, a thread fetches the rows of the next: the
-trainer announces a batch before the one ahead of it is looked up. Updates run on the cache's slots with the same
-kernels, in the same order, as on whole tables, so training gives the same bits.
+A rank has one cache for its tables of each width and optimizer. While a batch trains, a thread fetches the rows of the
+next: the trainer announces a batch before the one ahead of it is looked up. Updates run on the cache's slots with the
+same kernels, in the same order, as on whole tables, so training gives the same bits.
 
 Where the store is a file, a second cache in host memory may stand before it: HBM over DRAM over SSD.
 """
@@ -12,18 +12,17 @@ Where the store is a file, a second cache in host memory may stand before it: HB
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.embeddings.backing import FileStore, Layout, MemoryStore, Store, put_rows
+from workbench.embeddings.backing import Layout, Store, put_rows
 from workbench.embeddings.cache_index import WAYS, CacheIndex
-from workbench.embeddings.host_cache import HostCache
+from workbench.embeddings.cache_stores import CacheConfig, cache_slots, chain, make_store
 from workbench.embeddings.jagged import offsets as jagged_offsets
 from workbench.embeddings.kernels import initialize
 from workbench.embeddings.row_cache import CachedBatch, RowCache
@@ -32,20 +31,6 @@ from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 
 _CHUNK_ROWS = 1 << 14  # rows that move at a time where a whole table does
-
-
-@dataclass(frozen=True)
-class CacheConfig:
-    """`share` of a rank's rows is cached; `policy` is lru or lfu; `backing` is dram, or ssd for a file in `folder`.
-
-    `host_share` of the rows, if any, is cached in host memory before the file.
-    """
-
-    share: float
-    policy: str
-    backing: str
-    folder: Path
-    host_share: float | None = None
 
 
 class Fetched(NamedTuple):
@@ -72,7 +57,7 @@ class CachedLookup(nn.Module):
     ) -> None:
         super().__init__()
         self.tables, self.config, self.recorder, self._make = list(tables), config, recorder, make
-        self._groups = same_width(tables)
+        self._groups = alike(tables)
         self._first_row = {}  # of each table, among the rows of its group
         for group in self._groups:
             rows = [tables[table].rows for table in group]
@@ -138,6 +123,16 @@ class CachedLookup(nn.Module):
         """The optimizer's state of every table: a copy."""
         return self._whole_tables(1)
 
+    @property
+    def steps(self) -> int:
+        """As those of `kernels.make_lookup`'s modules."""
+        return self._inner[0].steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        for inner in self._inner:
+            inner.steps = steps
+
     def _whole_tables(self, column: int) -> list[Tensor]:
         self.flush()
         return [self.read_rows(index, 0, table.rows)[column] for index, table in enumerate(self.tables)]
@@ -197,9 +192,14 @@ class CachedLookup(nn.Module):
     def _make_inner(self) -> nn.ModuleList:
         """For each cache a lookup of its slots."""
         return nn.ModuleList(
-            self._make([TableConfig(name="cache", rows=slots + spill_slots, dim=self.tables[group[0]].dim)])
+            self._make([
+                TableConfig(
+                    name="cache", rows=slots + spill_slots, dim=self.tables[group[0]].dim,
+                    optimizer=self.tables[group[0]].optimizer,
+                )
+            ])
             for group, slots, spill_slots in zip(self._groups, self._slots, self._spill_slots, strict=True)
-        )
+        )  # fmt: skip
 
     def _inner_columns(self) -> list[list[Tensor]]:
         # `data`: autograd need not hear of the rows that come and go, since none of them is of the batch in flight.
@@ -211,7 +211,9 @@ class CachedLookup(nn.Module):
         if all(count <= room for count, room in zip(spilled, self._spill_slots, strict=True)):
             return
         self._spill_slots = [max(2 * count, room) for count, room in zip(spilled, self._spill_slots, strict=True)]
+        steps = self.steps
         self._inner = self._make_inner()
+        self.steps = steps
         for cache, columns in zip(self.caches, self._inner_columns(), strict=True):
             put_rows(
                 columns, torch.arange(cache.index.slots), [column[: cache.index.slots] for column in cache.columns]
@@ -221,7 +223,7 @@ class CachedLookup(nn.Module):
     def _initialize(self, table: int, seed: int) -> None:
         config = self.tables[table]
         layout = Layout.of(self.caches[self._group_of(table)].columns)
-        shard = config if isinstance(config, TableShard) else TableShard.of(config)
+        shard = TableShard.of(config)
         for start in range(0, config.rows, _CHUNK_ROWS):
             part = replace(shard, row_begin=shard.row_begin + start, rows=min(_CHUNK_ROWS, config.rows - start))
             columns = layout.zeros(part.rows)
@@ -267,27 +269,7 @@ def _check_ids(table: TableConfig, ids: np.ndarray) -> None:
         raise InputError(f"table {table.name} has {table.rows} rows, numbered from 0: it has no id {wrong}")
 
 
-def make_store(rows: int, layout: Layout, config: CacheConfig) -> Store:
-    """Where `rows` rows are that the cache does not hold."""
-    if config.backing == "dram":
-        return MemoryStore(rows, layout)
-    file = FileStore(rows, layout, config.folder)
-    if config.host_share is None:
-        return file
-    return HostCache(CacheIndex(cache_slots(rows, config.host_share) // WAYS, rows, config.policy), layout, file)
-
-
-def chain(store: Store) -> list[Store]:
-    """`store` and those behind it; the last holds every row."""
-    return [store, *chain(store.backing)] if isinstance(store, HostCache) else [store]
-
-
-def cache_slots(rows: int, share: float) -> int:
-    """Slots of a cache for `share` of `rows`: whole sets, at least one."""
-    return WAYS * max(round(share * rows / WAYS), 1)
-
-
-def same_width(tables: Sequence[TableConfig]) -> list[list[int]]:
-    """The tables of each width, narrow ones first: each group has a cache."""
-    dims = sorted({table.dim for table in tables})
-    return [[index for index, table in enumerate(tables) if table.dim == dim] for dim in dims]
+def alike(tables: Sequence[TableConfig]) -> list[list[int]]:
+    """The tables of each width and optimizer, narrow ones first: each group has a cache."""
+    kinds = [(table.dim, table.optimizer) for table in tables]
+    return [[index for index, own in enumerate(kinds) if own == kind] for kind in sorted(set(kinds))]

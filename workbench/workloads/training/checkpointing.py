@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from workbench.embeddings.held_rows import COLUMNS, HeldRows, held_rows
+from workbench.embeddings.held_rows import HeldRows, held_rows
 from workbench.errors import InputError
 from workbench.workloads.training.checkpoint import Checkpoint, Writer
 from workbench.workloads.training.config import Config
@@ -62,7 +62,7 @@ def restore(trainer: "Trainer", checkpoint: Checkpoint) -> LossSums:
             end = min(start + _CHUNK_ROWS, held.shard.rows)
             rows = held.shard.row_begin + start, held.shard.row_begin + end
             values = [column.cpu().clone() for column in held.read(start, end)]
-            for what, column in zip(COLUMNS, values, strict=True):
+            for what, column in zip(held.columns, values, strict=True):
                 checkpoint.fill(held.table, what, rows, columns, column.numpy())
             held.write(start, values)
     found = {(name, what): values for name, what, values in checkpoint.parameters()}
@@ -80,7 +80,7 @@ def _held(trainer: "Trainer") -> Iterator[HeldRows]:
 def _add_table(writer: Writer, held: HeldRows) -> None:
     shard = held.shard
     rows, columns = (shard.row_begin, shard.row_end), (shard.column_begin, shard.column_end)
-    for place, (what, like) in enumerate(zip(COLUMNS, held.read(0, 1), strict=True)):
+    for place, (what, like) in enumerate(zip(held.columns, held.read(0, 1), strict=True)):
         chunks = (
             held.read(start, min(start + _CHUNK_ROWS, shard.rows))[place].cpu().numpy()
             for start in range(0, shard.rows, _CHUNK_ROWS)
