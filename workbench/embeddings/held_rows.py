@@ -43,6 +43,12 @@ def held_rows(tables: ShardedEmbeddings) -> Iterator[HeldRows]:
             yield HeldRows(table, shard, True, *_in_memory(stored))
 
 
+def set_steps(tables: ShardedEmbeddings, steps: int) -> None:
+    """Go on as after `steps` updates, which is what Adam and stochastic rounding ask for: before the first batch."""
+    for lookup in filter(None, [*tables.lookups.values(), tables.replicated]):
+        lookup.steps = steps
+
+
 def _in_memory(stored: dict[str, Tensor]) -> tuple[tuple[str, ...], Callable, Callable]:
     """Names, `read` and `write` of HeldRows."""
     own = [column.view(torch.int16) if column.dtype == torch.bfloat16 else column for column in stored.values()]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from workbench.embeddings.held_rows import HeldRows, held_rows
+from workbench.embeddings.held_rows import HeldRows, held_rows, set_steps
 from workbench.errors import InputError
 from workbench.workloads.training.checkpoint import Checkpoint, Writer
 from workbench.workloads.training.config import Config
@@ -23,7 +23,7 @@ _CHUNK_ROWS = 1 << 14
 _SETTINGS = (
     "source", "global_batch_size", "session_samples", "prepared_batches", "tables", "rows", "dim", "dims",
     "pooling_factor", "zipf_exponent", "history_tables", "history_length", "interaction", "dense_features",
-    "bottom_mlp", "top_mlp", "dense_optimizer", "optimizer", "seed",
+    "bottom_mlp", "top_mlp", "dense_optimizer", "optimizer", "row_dtype", "seed",
 )  # fmt: skip
 
 
@@ -65,6 +65,8 @@ def restore(trainer: "Trainer", checkpoint: Checkpoint) -> LossSums:
             for what, column in zip(held.columns, values, strict=True):
                 checkpoint.fill(held.table, what, rows, columns, column.numpy())
             held.write(start, values)
+    for tables in trainer.tables.sets:
+        set_steps(tables, checkpoint.step)
     found = {(name, what): values for name, what, values in checkpoint.parameters()}
     for name, what, values in _dense(trainer):
         with torch.no_grad():

@@ -121,12 +121,6 @@ class Config:
             raise InputError("settings backing=ssd and host_cache_share need a cache: give its size with cache_share")
         if self.host_cache_share is not None and self.backing != "ssd":
             raise InputError("setting host_cache_share: host memory is a cache only before a file: set backing=ssd")
-        keeps = self.checkpoint_every or self.resume is not None
-        if keeps and (self.row_dtype != "fp32" or self.optimizer == "adam"):
-            raise InputError(
-                f"checkpoints hold fp32 rows and no step counts: not row_dtype={self.row_dtype}, "
-                f"optimizer={self.optimizer}"
-            )
         if self.data is not None and self.source != "criteo":
             raise InputError(f"setting data={self.data}: only source=criteo reads a file")
 
