@@ -31,6 +31,7 @@ from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 
 _CHUNK_ROWS = 1 << 14  # rows that move at a time where a whole table does
+Traffic = dict[str, tuple[int, int]]  # tier -> bytes read and written, as spans say them
 
 
 class Fetched(NamedTuple):
@@ -57,6 +58,7 @@ class CachedLookup(nn.Module):
     ) -> None:
         super().__init__()
         self.tables, self.config, self.recorder, self._make = list(tables), config, recorder, make
+        self._kind = "storage" if config.backing == "ssd" else "memory"
         self._groups = alike(tables)
         self._first_row = {}  # of each table, among the rows of its group
         for group in self._groups:
@@ -85,8 +87,9 @@ class CachedLookup(nn.Module):
 
     def forward(self, indices: Tensor, offsets: Tensor) -> Tensor:
         """As `make_lookup`'s modules. Waits for the batch's rows; fetches those of one that was not announced."""
-        with self.recorder.span("row_wait", kind="wait", phase="prefetch"):
-            fetched = self._take(indices, offsets)
+        traffic: Traffic = {}
+        with self.recorder.span("row_wait", kind="wait", phase="prefetch", traffic=traffic):
+            fetched = self._take(indices, offsets, traffic)
         self._make_room(fetched.batches)
         for cache, batch in zip(self.caches, fetched.batches, strict=True):
             cache.begin(batch, trains=torch.is_grad_enabled())
@@ -99,9 +102,12 @@ class CachedLookup(nn.Module):
 
     def flush(self) -> None:
         """Between steps: have `read_rows` give every row as it was trained."""
-        self._settle(self._fetched())
-        for cache in self.caches:
-            cache.flush()
+        fetched, traffic, before = self._fetched(), {}, self._bytes_by_tier()
+        with self.recorder.span("row_flush", kind=self._kind, phase="checkpoint", traffic=traffic):
+            self._settle(fetched)
+            for cache in self.caches:
+                cache.flush()
+            traffic |= self._moved_since(before)
 
     def read_rows(self, table: int, start: int, end: int) -> list[Tensor]:
         """Weights [end - start, dim] and optimizer state of a table's rows, as they were when last flushed."""
@@ -137,13 +143,14 @@ class CachedLookup(nn.Module):
         self.flush()
         return [self.read_rows(index, 0, table.rows)[column] for index, table in enumerate(self.tables)]
 
-    def _take(self, indices: Tensor, offsets: Tensor) -> Fetched:
-        """This batch's rows, with the batch before settled."""
+    def _take(self, indices: Tensor, offsets: Tensor, traffic: Traffic) -> Fetched:
+        """This batch's rows, with the batch before settled, whose bytes go into `traffic`."""
         began_ns = time.monotonic_ns()
         fetched, announced = self._fetched(), self._fetching is not None and self._fetching[0] is indices
         self._fetching = None
-        waited_ns = time.monotonic_ns()
+        waited_ns, before = time.monotonic_ns(), self._bytes_by_tier()
         self._settle(fetched)
+        traffic |= self._moved_since(before)
         self.recorder.metric("cache_wait_ns", waited_ns - began_ns)
         self.recorder.metric("cache_settle_ns", time.monotonic_ns() - waited_ns)
         return fetched if announced else self._fetch(indices, offsets)
@@ -159,9 +166,9 @@ class CachedLookup(nn.Module):
 
     @torch.no_grad()
     def _fetch(self, indices: Tensor, offsets: Tensor) -> Fetched:
-        kind = "storage" if self.config.backing == "ssd" else "memory"
         began_ns, cpu_ns = time.monotonic_ns(), self._fetching_cpu_ns()
-        with self.recorder.span("row_fetch", kind=kind, phase="prefetch"):
+        traffic, before = {}, self._bytes_by_tier()
+        with self.recorder.span("row_fetch", kind=self._kind, phase="prefetch", traffic=traffic):
             bags = (len(offsets) - 1) // len(self.tables)
             ids = np.split(indices.cpu().numpy(), offsets[bags:-1:bags].tolist())
             for table, own in zip(self.tables, ids, strict=True):
@@ -170,6 +177,7 @@ class CachedLookup(nn.Module):
                 cache.fetch(np.concatenate([ids[table] + self._first_row[table] for table in group]))
                 for cache, group in zip(self.caches, self._groups, strict=True)
             ]
+            traffic |= self._moved_since(before)
         return Fetched(batches, time.monotonic_ns() - began_ns, self._fetching_cpu_ns() - cpu_ns)
 
     def _fetching_cpu_ns(self) -> int:
@@ -241,17 +249,26 @@ class CachedLookup(nn.Module):
         metric("cache_misses", sum(batch.misses for batch in batches))
         metric("cache_conflicts", sum(len(batch.spilled) for batch in batches))
         moved = self._bytes_by_tier()
-        for name, moved_bytes in moved.items():
-            metric(name, moved_bytes - self._moved_bytes[name])
+        for tier, moved_bytes in moved.items():
+            for way, now, before in zip(("read", "write"), moved_bytes, self._moved_bytes[tier], strict=True):
+                metric(f"{tier}_{way}_bytes", now - before)
         self._moved_bytes = moved
 
-    def _bytes_by_tier(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+    def _bytes_by_tier(self) -> Traffic:
+        """So far."""
+        found: Traffic = {}
         for store in self._stores():
-            for way in ("read_bytes", "write_bytes"):
-                name = f"{store.tier}_{way}"
-                found[name] = found.get(name, 0) + getattr(store, way)
+            read, written = found.get(store.tier, (0, 0))
+            found[store.tier] = read + store.read_bytes, written + store.write_bytes
         return found
+
+    def _moved_since(self, before: Traffic) -> Traffic:
+        """Bytes that tiers have moved since they had moved `before`; nothing of those that moved none."""
+        moved = {
+            tier: (read - before[tier][0], written - before[tier][1])
+            for tier, (read, written) in self._bytes_by_tier().items()
+        }
+        return {tier: each for tier, each in moved.items() if any(each)}
 
     def _stores(self) -> list[Store]:
         return [store for cache in self.caches for store in chain(cache.store)]
