@@ -1,6 +1,7 @@
 """What each rank of `test_sharded` does: a few steps of sharded tables with given gradients, left in a file."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -31,6 +32,24 @@ CASES = {
     for scheme, (wire, (forward, backward)) in product(("table-wise", "row-wise"), WIRES.items())
 }
 
+# Other optimizers and row formats, on 2 ranks: those that all schemes have in common, in fixed order, and each scheme
+# that updates after the backward pass.
+KINDS = [(optimizer, row_dtype) for optimizer in ("adagrad", "adam", "sgd") for row_dtype in ("fp32", "fp16")]
+KINDS += [("rowwise_adagrad", "fp16"), ("rowwise_adagrad", "bf16")]
+INT8_KINDS = [("rowwise_adagrad", "int8"), ("adam", "int8")]
+SCHEMES_OF_KINDS = (
+    *product(("mixed in fixed order", "column-wise", "data-parallel"), KINDS),
+    *product(("row-wise in fixed order", "data-parallel"), INT8_KINDS),
+)
+KIND_CASES = {
+    f"{scheme}, {optimizer} on {row_dtype}": (*CASES[scheme], {"optimizer": optimizer, "row_dtype": row_dtype})
+    for scheme, (optimizer, row_dtype) in SCHEMES_OF_KINDS
+}
+
+
+def tables_of(case: str) -> tuple[TableConfig, ...]:
+    return tuple(replace(table, **KIND_CASES[case][2]) for table in TABLES) if case in KIND_CASES else TABLES
+
 
 def global_batch(step: int) -> tuple[torch.Tensor, list[list[torch.Tensor]], torch.Tensor]:
     """Lengths [tables, samples], bags [table][sample], and the gradient [samples, columns in table order]."""
@@ -40,7 +59,9 @@ def global_batch(step: int) -> tuple[torch.Tensor, list[list[torch.Tensor]], tor
         [torch.randint(0, table.rows, (int(count),), generator=generator) for count in counts]
         for table, counts in zip(TABLES, lengths, strict=True)
     ]
-    return lengths, bags, torch.randn(SAMPLES, sum(table.dim for table in TABLES), generator=generator)
+    gradient = torch.randn(SAMPLES, sum(table.dim for table in TABLES), generator=generator)
+    gradient[::3] = 0  # their rows are looked up all the same, which Adam and int8 rows notice
+    return lengths, bags, gradient
 
 
 def in_table_order(parts: Sequence[torch.Tensor], tables: ShardedEmbeddings) -> torch.Tensor:
@@ -48,12 +69,13 @@ def in_table_order(parts: Sequence[torch.Tensor], tables: ShardedEmbeddings) -> 
     return torch.cat([columns[tables.order.index(number)] for number in range(len(TABLES))], dim=1)
 
 
-def train(case: str, rank: int, ranks: int) -> dict[str, np.ndarray]:
-    """Pooled rows of every step, and at the end every shard's weights and state."""
-    scheme, options = CASES[case]
-    plan = uniform_plan(TABLES, ranks, scheme, host_ranks=2 if ranks == 4 else None)
+def train(case: str, rank: int, ranks: int, scheme: str | None = None) -> dict[str, np.ndarray]:
+    """Pooled rows of every step, and at the end every shard's weights and state; under another `scheme` if given."""
+    planned, options, *_ = (CASES | KIND_CASES)[case]
+    configs = tables_of(case)
+    plan = uniform_plan(configs, ranks, scheme or planned, host_ranks=2 if ranks == 4 else None)
     tables = ShardedEmbeddings(
-        TABLES, plan, EmbeddingOptions(**options), rank, torch.device("cpu"), Recorder(None), WireBytes()
+        configs, plan, EmbeddingOptions(**options), rank, torch.device("cpu"), Recorder(None), WireBytes()
     )
     mine = slice(rank * SAMPLES // ranks, (rank + 1) * SAMPLES // ranks)
     found = {}
@@ -88,7 +110,7 @@ def rank_main(rank: int, ranks: int, folder: Path) -> None:
     dist.init_process_group(
         "gloo", store=dist.FileStore(str(folder / f"store-{ranks}"), ranks), rank=rank, world_size=ranks
     )
-    for case in CASES:
+    for case in [*CASES, *(KIND_CASES if ranks == 2 else ())]:
         np.savez(folder / f"{case} {rank} of {ranks}.npz", **train(case, rank, ranks))
     dist.destroy_process_group()
 

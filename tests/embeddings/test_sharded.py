@@ -5,12 +5,16 @@ order for the others, to the bit for all in fixed order.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sharded_ranks import CASES, STEPS, TABLES, rank_main, train
+from sharded_ranks import CASES, KIND_CASES, STEPS, TABLES, rank_main, tables_of, train
 from torch import multiprocessing
+
+from workbench.embeddings.sharding import uniform_plan
+from workbench.errors import InputError
 
 ROW_WISE = ("row-wise", "table-row-wise", "mixed")
 
@@ -35,11 +39,11 @@ def parts(folder: Path, case: str, ranks: int) -> list[dict]:
     return [dict(np.load(folder / f"{case} {rank} of {ranks}.npz")) for rank in range(ranks)]
 
 
-def whole_tables(ranks: list[dict], what: str) -> dict[str, np.ndarray]:
+def whole_tables(ranks: list[dict], what: str, tables=TABLES) -> dict[str, np.ndarray]:
     """Every table's weights or state put together from shards; copies and shared states must agree."""
     found = {}
-    for table in TABLES:
-        shape = (table.rows, table.dim) if what == "weight" else (table.rows,)
+    for table in tables:
+        shape = (table.rows, *((table.dim,) if what == "weight" else table.state_shape))
         joined = np.full(shape, np.nan, dtype=np.float32)
         for name, values in (item for rank in ranks for item in rank.items()):
             if not name.startswith(f"{what} {table.name} "):
@@ -47,7 +51,7 @@ def whole_tables(ranks: list[dict], what: str) -> dict[str, np.ndarray]:
             row, column = map(int, name.split()[2:])
             place = (
                 slice(row, row + len(values)),
-                *((slice(column, column + values.shape[1]),) if values.ndim == 2 else ()),
+                *((..., slice(column, column + values.shape[-1])) if values.ndim > 1 else ()),
             )
             known = ~np.isnan(joined[place])
             np.testing.assert_array_equal(joined[place][known], values[known], err_msg=name)
@@ -79,6 +83,44 @@ def test_sharded_equals_unsharded(folder, one_rank, case, ranks):
         # From step 1 on the weights may differ, unless updates are exact.
         same_bits = scheme not in ROW_WISE and (step == 0 or exact)
         assert_equal(pooled, expected[f"pooled {step}"], same_bits, f"step {step}")
+
+
+def assert_trained_alike(ranks: list[dict], one: dict, tables, to_the_bit: bool) -> None:
+    row_dtype = tables[0].row_dtype
+    # Where gradients are summed in another order a row may be rounded to the other neighbour, once a step.
+    step = {"fp32": 2e-5, "fp16": 2.0**-10, "bf16": 2.0**-7, "int8": 2.0 / 255}[row_dtype]
+    for what in ("weight", "state"):
+        expected = whole_tables([one], what, tables)
+        for name, values in whole_tables(ranks, what, tables).items():
+            if to_the_bit:
+                np.testing.assert_array_equal(values, expected[name], err_msg=f"{what} of {name}")
+            else:
+                bound = STEPS * step * np.abs(expected[name]).max(initial=0) if row_dtype == "int8" else 2e-6
+                np.testing.assert_allclose(values, expected[name], rtol=STEPS * step, atol=bound, err_msg=what)
+
+
+@pytest.mark.parametrize("case", KIND_CASES)
+def test_every_optimizer_and_row_format_is_that_of_one_rank(folder, one_rank, case):
+    scheme, options, kind = KIND_CASES[case]
+    exact = options["fixed_order"] or (scheme == "column-wise" and kind["optimizer"] != "rowwise_adagrad")
+    one = one_rank(case)
+    assert_trained_alike(parts(folder, case, 2), one, tables_of(case), exact)
+    for step in range(STEPS):
+        pooled = np.concatenate([rank[f"pooled {step}"] for rank in parts(folder, case, 2)])
+        if exact and scheme not in ROW_WISE:
+            np.testing.assert_array_equal(pooled, one[f"pooled {step}"])
+
+
+@pytest.mark.parametrize("case", [case for case in KIND_CASES if case.startswith("data-parallel")])
+def test_a_single_copy_is_updated_as_a_table_of_one_rank_to_the_bit(one_rank, case):
+    """Whatever is summed densely: also of rows whose gradient is zero."""
+    assert_trained_alike([one_rank(case)], train(case, 0, 1, "table-wise"), tables_of(case), to_the_bit=True)
+
+
+def test_columns_of_int8_rows_are_refused():
+    tables = [replace(table, row_dtype="int8") for table in TABLES]
+    with pytest.raises(InputError, match="table t0 lies in columns, and its int8 rows have one scale a row"):
+        uniform_plan(tables, 2, "column-wise").check(tables, 2)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if " by " in case])

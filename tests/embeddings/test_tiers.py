@@ -1,15 +1,17 @@
 """Training from a cache gives the bits of training from whole tables, however small the cache and wherever the rows."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 from workbench.embeddings.cache_index import WAYS
+from workbench.embeddings.cache_stores import CacheConfig, cache_slots
 from workbench.embeddings.jagged import offsets
 from workbench.embeddings.kernels import make_lookup
 from workbench.embeddings.tables import TableConfig
-from workbench.embeddings.tiers import CacheConfig, CachedLookup, cache_slots
+from workbench.embeddings.tiers import CachedLookup
 from workbench.errors import InputError
 from workbench.trace import streams
 from workbench.trace.readers import spans
@@ -48,10 +50,10 @@ def train(lookup, announced: bool) -> list[torch.Tensor]:
     return outputs
 
 
-def cached(folder, kernel="torch", recorder=None, **changes) -> CachedLookup:
+def cached(folder, kernel="torch", recorder=None, tables=TABLES, **changes) -> CachedLookup:
     config = CacheConfig(**{"share": 0.05, "policy": "lru", "backing": "dram", "folder": folder} | changes)
     make = partial(make_lookup, kernel=kernel, learning_rate=0.1, device="cpu", seed=0)
-    return CachedLookup(TABLES, config, make, seed=1, recorder=recorder or Recorder(None))
+    return CachedLookup(tables, config, make, seed=1, recorder=recorder or Recorder(None))
 
 
 @pytest.mark.parametrize("kernel", ["torch", "fbgemm"])
@@ -71,6 +73,17 @@ def test_training_through_a_cache_is_training_in_memory_bit_for_bit(tmp_path, ke
     assert metrics["cache_lookups"] == sum(len(indices) for indices, _ in batches(seed=3))
     for tier in {"dram"} if where["backing"] == "dram" else {"ssd"} | ({"dram"} if "host_share" in where else set()):
         assert metrics[f"{tier}_read_bytes"] > 0 and metrics[f"{tier}_write_bytes"] > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam", "sgd"])
+@pytest.mark.parametrize("backing", ["dram", "ssd"])
+def test_states_of_every_optimizer_come_and_go_with_their_rows(tmp_path, optimizer, backing):
+    tables = [*(replace(table, optimizer=optimizer) for table in TABLES[:2]), TABLES[2]]
+    whole, lookup = make_lookup(tables, "torch", 0.1, "cpu", 1), cached(tmp_path, tables=tables, backing=backing)
+    assert all(map(torch.equal, train(lookup, announced=True), train(whole, announced=False)))
+    assert lookup.steps == whole.steps == STEPS
+    for name in ("weights", "states"):
+        assert all(map(torch.equal, getattr(lookup, name), getattr(whole, name))), name
 
 
 def test_announcing_changes_when_rows_come_and_nothing_else(tmp_path):

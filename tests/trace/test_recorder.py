@@ -16,7 +16,7 @@ from workbench.errors import InputError
 from workbench.trace import streams
 from workbench.trace.readers import spans
 from workbench.trace.recorder import Recorder
-from workbench.trace.schema import KINDS, Header, Span
+from workbench.trace.schema import KINDS, TRAFFIC_COLUMNS, Header, Span
 
 
 def test_nested_spans_become_events_with_parents(tmp_path):
@@ -49,6 +49,28 @@ def test_wrong_fields_are_refused_when_the_span_opens(tmp_path):
         for wrong in ({"kind": "magic"}, {"colour": "red"}, {"source": "guessed"}, {"start_ns": 1}):
             with pytest.raises(ValueError, match="span 'x'"):
                 recorder.span("x", **wrong)
+
+
+def test_traffic_is_a_row_a_span_and_tier(tmp_path):
+    with Recorder(tmp_path, "p") as recorder:
+        moved = {}
+        with recorder.span("outer", traffic={"dram": (0, 8)}), recorder.span("fetch", kind="storage", traffic=moved):
+            moved |= {"dram": (64, 0), "ssd": (4096, 512)}  # known once it is done
+    part = spans.read(tmp_path / "p.spans.jsonl")
+    names = part.events.set_index("event_id")["name"].astype("str")
+    rows = [(names[row.event_id], row.tier, row.read_bytes, row.write_bytes) for row in part.traffic.itertuples()]
+    assert rows == [("fetch", "dram", 64, 0), ("fetch", "ssd", 4096, 512), ("outer", "dram", 0, 8)]
+    assert part.traffic.dtypes.astype(str).to_dict() == TRAFFIC_COLUMNS
+
+
+@pytest.mark.parametrize("traffic", ['{"tape":[1,1]}', '{"ssd":[-1,0]}', '{"ssd":[1]}'])
+def test_wrong_traffic_is_damage(tmp_path, traffic):
+    with Recorder(tmp_path, "p") as recorder, recorder.span("x"):
+        pass
+    path = tmp_path / "p.spans.jsonl"
+    path.write_text(path.read_text().replace('"kind":"span"', f'"kind":"span","traffic":{traffic}'))
+    with pytest.raises(InputError, match="line 2 is no span record"):
+        spans.read(path)
 
 
 def test_off_records_nothing_and_accepts_everything():

@@ -55,6 +55,24 @@ def test_predicted_hits_are_within_two_points_of_the_measured(tmp_path, policy, 
     assert slow["step_predicted_ns"] > 1e9 * row["replayed_moved_bytes"] / 1e3
 
 
+@pytest.mark.parametrize("where", [{"backing": "dram"}, {"backing": "ssd", "host_cache_share": 0.2}])
+def test_traffic_of_spans_sums_to_the_metrics(tmp_path, where):
+    config = replace(CONFIG, cache_share=0.05, **where)
+    directory = create_run("training", "tiny", config, tmp_path, **describe(config))
+    with directory.recorder("trainer-0", 0) as recorder:
+        train.run(config, recorder, StepProfiler(None, "trainer-0", 0, 0, 1), directory.path)
+    directory.finish("complete")
+    run = wb.load(directory.path)
+    traffic = run.traffic.merge(run.events[["event_id", "name", "step"]], on="event_id")
+    assert set(traffic["name"]) == {"row_fetch", "row_wait"}
+    in_steps = traffic[traffic["step"] >= 0].groupby("tier", observed=True)[["read_bytes", "write_bytes"]].sum()
+    metrics = run.metrics.groupby("name", observed=True)["value"].sum()
+    assert set(in_steps.index) == {"dram", "ssd"} & {where["backing"], "dram"}
+    for tier, moved in in_steps.iterrows():
+        assert moved["read_bytes"] == metrics[f"{tier}_read_bytes"] > 0, tier
+        assert moved["write_bytes"] == metrics[f"{tier}_write_bytes"] > 0, tier
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -49,13 +49,17 @@ def test_wrong_settings(tmp_path, settings, message):
     assert not (tmp_path / "traces").exists()
 
 
-def test_planned_sharding_is_a_plan_that_the_optimizer_can_update():
-    config = replace(PRESETS["tiny"](), sharding="planned", ranks=4)
+def test_planned_sharding_is_a_plan_that_the_rows_can_have():
+    config = replace(PRESETS["tiny"](), sharding="planned", ranks=4, dim=64)
     plan = config.plan_for(4)
     plan.check(config.table_configs, 4)
     assert plan == config.plan_for(4)
-    low = replace(config, row_dtype="bf16").plan_for(4)
-    assert {table.scheme for table in low.tables} <= {"table-wise", "row-wise"}
+    in_columns = replace(config, sharding="column-wise", row_dtype="bf16", optimizer="adam")
+    assert {table.scheme for table in in_columns.plan_for(4).tables} == {"column-wise"}
+    int8 = replace(config, row_dtype="int8")
+    assert "column-wise" not in {table.scheme for table in int8.plan_for(4).tables}
+    with pytest.raises(InputError, match="table_0 lies in columns, and its int8 rows"):
+        replace(int8, sharding="column-wise").plan_for(4)
 
 
 def test_unknown_names(tmp_path):

@@ -1,4 +1,4 @@
-"""Lookups whose row-wise AdaGrad spans shards: a row's moment is over all of its columns, wherever they lie.
+"""Lookups that update after the backward pass: row-wise AdaGrad's moment is over all of a row's columns, on all ranks.
 
 The state of row-wise AdaGrad is one number a row, the sum over steps of the mean of the squared gradient over the row.
 Updating each column shard by its own mean would be another optimizer; so shards exchange their sums of squares, one
@@ -6,18 +6,18 @@ number for each row that was looked up. All shards of a table get the same looku
 order, and sums are taken in the order of columns.
 
 In fixed order, the sums of squares are of 4 columns each and every table uses this lookup: then a table's update is the
-same to the bit whether it is whole or cut into columns (at multiples of 4).
+same to the bit whether it is whole or cut into columns (at multiples of 4). Optimizers whose state is element-wise need
+nothing from the other columns.
 """
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, pad
+from torch import Tensor
+from torch.nn.functional import pad
 
-from workbench.embeddings.kernels import bags_by_table, initialize
+from workbench.embeddings.kernels import TorchLookup, set_initial_weights, update_rows
 from workbench.embeddings.link import Link
-from workbench.embeddings.optimizers import EPSILON, sum_by_row
 from workbench.embeddings.routing import Piece
 from workbench.embeddings.tables import TableShard
 
@@ -27,7 +27,7 @@ _FIXED_ORDER_COLUMNS = 4
 class ColumnSquares:
     """Sums of squared gradients of whole rows, from those of the column shards on the ranks of `link`.
 
-    `pieces_of` [ranks] are the column shards of each rank.
+    `pieces_of` [ranks] are the column shards of each rank that have row-wise AdaGrad.
     """
 
     def __init__(self, pieces_of: Sequence[Sequence[Piece]], link: Link, device: torch.device) -> None:
@@ -68,8 +68,8 @@ def _place(piece: Piece) -> tuple[int, int]:
     return piece.table, piece.shard.column_begin
 
 
-class DeferredLookup(nn.Module):
-    """As the modules of `kernels.make_lookup`, but the backward pass only sums gradients: `update` applies them.
+class DeferredLookup(TorchLookup):
+    """As `kernels.make_lookup` makes, but the backward pass only sums gradients: `update` applies them.
 
     `columns` joins the columns that other ranks hold; every rank of its link must call `update`.
     """
@@ -78,31 +78,35 @@ class DeferredLookup(nn.Module):
         self, tables: Sequence[TableShard], learning_rate: float, device: torch.device, seed: int, fixed_order: bool,
         columns: ColumnSquares | None = None,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.tables, self.learning_rate, self.fixed_order, self.columns = tables, learning_rate, fixed_order, columns
-        self.weights = [torch.empty(table.rows, table.dim, device=device) for table in tables]
-        self.states = [torch.zeros(table.rows, device=device) for table in tables]
-        initialize(self.weights, tables, seed)
-        # Autograd runs a backward pass only towards something that requires a gradient.
-        self.anchor = torch.empty(0, device=device, requires_grad=True)
+        super().__init__(tables, learning_rate, device, seed)
+        self.tables, self.fixed_order, self.columns = tables, fixed_order, columns
         self.summed: list[tuple[Tensor, Tensor]] = []  # rows and their gradients, for each table
+        set_initial_weights(self, tables, seed, device)
 
-    def forward(self, indices: Tensor, offsets: Tensor) -> Tensor:
-        return _SummedLookup.apply(self.anchor, indices, offsets, self)
+    def receive(self, table: int, rows: Tensor, gradients: Tensor) -> None:
+        """The backward pass has summed a table's gradients [n, dim] of its distinct rows [n]; tables come in order."""
+        self.summed.append((rows, gradients))
 
     @torch.no_grad()
     def update(self) -> None:
-        """Row-wise AdaGrad, once for each row of the batch."""
-        squares = [self._squares(gradients) for _, gradients in self.summed]
+        """One optimizer step, once for each row of the batch."""
+        means = self._mean_squares()
+        for number, (rows, gradients) in enumerate(self.summed):
+            update_rows(self.rows[number], self.states[number], self.optimizers[number], rows, gradients,
+                        self.learning_rate, self.steps, means.get(number))  # fmt: skip
+        self.summed = []
+
+    def _mean_squares(self) -> dict[int, Tensor]:
+        """Of the whole rows of each table [n] with row-wise AdaGrad."""
+        rowwise = [number for number, name in enumerate(self.optimizers) if name == "rowwise_adagrad"]
+        squares = [self._squares(self.summed[number][1]) for number in rowwise]
         if self.columns:
             squares = self.columns.gather(squares)
-        for table, weight, state, (rows, gradients), blocks in zip(
-            self.tables, self.weights, self.states, self.summed, squares, strict=True
-        ):
-            # A running sum adds block after block, whatever the number of rows.
-            state[rows] += blocks.cumsum(dim=1)[:, -1] / table.whole.dim
-            weight[rows] -= self.learning_rate * gradients / (state[rows].sqrt() + EPSILON)[:, None]
-        self.summed = []
+        # A running sum adds block after block, whatever the number of rows.
+        return {
+            number: blocks.cumsum(dim=1)[:, -1] / self.tables[number].whole.dim
+            for number, blocks in zip(rowwise, squares, strict=True)
+        }
 
     def _squares(self, gradients: Tensor) -> Tensor:
         """Sums of squares [rows, blocks]: one block, or in fixed order one for every 4 columns."""
@@ -110,29 +114,3 @@ class DeferredLookup(nn.Module):
             return gradients.square().sum(dim=1, keepdim=True)
         padded = pad(gradients.square(), (0, -gradients.shape[1] % _FIXED_ORDER_COLUMNS))
         return padded.view(len(padded), padded.shape[1] // _FIXED_ORDER_COLUMNS, _FIXED_ORDER_COLUMNS).sum(dim=2)
-
-
-class _SummedLookup(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, anchor: Tensor, indices: Tensor, offsets: Tensor, lookup: DeferredLookup) -> Tensor:
-        ctx.save_for_backward(indices, offsets)
-        ctx.lookup = lookup
-        pooled = [
-            embedding_bag(rows, weight, starts, mode="sum", include_last_offset=True)
-            for weight, (rows, starts) in zip(
-                lookup.weights, bags_by_table(indices, offsets, len(lookup.weights)), strict=True
-            )
-        ]
-        return torch.cat(pooled, dim=1)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[None, None, None, None]:
-        indices, offsets = ctx.saved_tensors
-        lookup = ctx.lookup
-        gradients = gradient.split([weight.shape[1] for weight in lookup.weights], dim=1)
-        bags = bags_by_table(indices, offsets, len(lookup.weights))
-        lookup.summed = [
-            sum_by_row(rows, torch.repeat_interleave(starts.diff()), table_gradient)
-            for table_gradient, (rows, starts) in zip(gradients, bags, strict=True)
-        ]
-        return None, None, None, None

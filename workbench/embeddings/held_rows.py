@@ -4,22 +4,23 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from workbench.embeddings.plan import Shard
 from workbench.embeddings.sharded import ShardedEmbeddings
 from workbench.embeddings.tiers import CachedLookup
 
-COLUMNS = ("weight", "state")
-
 
 class HeldRows(NamedTuple):
-    """`shard` of `table`. `read(start, end)` gives the COLUMNS of some of its rows: weights [rows, dim] and optimizer
-    state [rows, ...]; `write(start, columns)` replaces them, before the first batch. `copied`: every rank holds it."""
+    """`shard` of `table`. `read(start, end)` gives the `columns` of some of its rows, [rows, ...] each, as they are
+    stored: weight, optimizer state, scale and least value of int8 rows; bf16 as int16 of the same bits, for NumPy.
+    `write(start, columns)` replaces them, before the first batch. `copied`: every rank holds it."""
 
     table: str
     shard: Shard
     copied: bool
+    columns: tuple[str, ...]
     read: Callable[[int, int], list[Tensor]]
     write: Callable[[int, Sequence[Tensor]], None]
 
@@ -30,22 +31,34 @@ def held_rows(tables: ShardedEmbeddings) -> Iterator[HeldRows]:
         pieces = [piece for piece in tables.pieces if piece.scheme == scheme]
         if isinstance(lookup, CachedLookup):
             lookup.flush()
-            ways = [(partial(lookup.read_rows, k), partial(lookup.write_rows, k)) for k in range(len(pieces))]
+            names = ("weight", "state")
+            ways = [(names, partial(lookup.read_rows, k), partial(lookup.write_rows, k)) for k in range(len(pieces))]
         else:
-            columns = zip(lookup.weights, lookup.states, strict=True)
-            ways = [(partial(_read, own), partial(_write, own)) for own in columns]
-        for piece, (read, write) in zip(pieces, ways, strict=True):
+            ways = map(_in_memory, lookup.stored)
+        for piece, way in zip(pieces, ways, strict=True):
             if piece.shard.rows:  # an empty shard's one row is nobody's
-                yield HeldRows(tables.name(piece.table), piece.shard, scheme == "data-parallel", read, write)
-    for held in tables.held_replicated():
-        own = held.weight, held.state
-        yield HeldRows(held.table, held.shard, True, partial(_read, own), partial(_write, own))
+                yield HeldRows(tables.name(piece.table), piece.shard, scheme == "data-parallel", *way)
+    if tables.replicated:
+        for (table, shard), stored in zip(tables.copies(), tables.replicated.stored, strict=True):
+            yield HeldRows(table, shard, True, *_in_memory(stored))
+
+
+def set_steps(tables: ShardedEmbeddings, steps: int) -> None:
+    """Go on as after `steps` updates, which is what Adam and stochastic rounding ask for: before the first batch."""
+    for lookup in filter(None, [*tables.lookups.values(), tables.replicated]):
+        lookup.steps = steps
+
+
+def _in_memory(stored: dict[str, Tensor]) -> tuple[tuple[str, ...], Callable, Callable]:
+    """Names, `read` and `write` of HeldRows."""
+    own = [column.view(torch.int16) if column.dtype == torch.bfloat16 else column for column in stored.values()]
+    return tuple(stored), partial(_read, own), partial(_write, own)
 
 
 def _read(columns: Sequence[Tensor], start: int, end: int) -> list[Tensor]:
-    return [column.detach()[start:end] for column in columns]
+    return [column[start:end] for column in columns]
 
 
 def _write(columns: Sequence[Tensor], start: int, values: Sequence[Tensor]) -> None:
     for column, value in zip(columns, values, strict=True):
-        column.detach()[start : start + len(value)].copy_(value)
+        column[start : start + len(value)].copy_(value)

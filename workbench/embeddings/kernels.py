@@ -30,19 +30,27 @@ def make_lookup(
 
     Bags are table-major: bag b of table t is `indices[offsets[t * bags + b] : offsets[t * bags + b + 1]]`. `weights`
     and `states` are lists with [rows, dim] (fp32 rows themselves, others widened) and [rows, *state_shape] of every
-    table. `kernel` is fbgemm, torch, or auto: FBGEMM where it is built for the device and takes these tables. An index
-    out of its table stops the program.
+    table, `stored` with all that is stored of it, by name (weight, state...), [rows, ...] each. `steps` counts the
+    updates, for optimizers and rows that ask: set it to go on where others stopped. `kernel` is fbgemm, torch, or auto:
+    FBGEMM where it is built for the device and takes these tables. An index out of its table stops the program.
     """
     obstacle = _fbgemm_obstacle(tables, torch.device(device))
     if kernel == "fbgemm" and obstacle:
         raise InputError(f"kernel=fbgemm cannot run here: {obstacle}; use kernel=torch or kernel=auto")
     make = TorchLookup if kernel == "torch" or obstacle else FbgemmLookup
     lookup = make(tables, learning_rate, torch.device(device), seed)
+    set_initial_weights(lookup, tables, seed, device)
+    return lookup
+
+
+def set_initial_weights(
+    lookup: nn.Module, tables: Sequence[TableConfig], seed: int, device: torch.device | str
+) -> None:
+    """Draw the weights of a new lookup, table by table."""
     for index, table in enumerate(tables):
         weight = torch.empty(table.rows, table.dim, device=device)
         initialize([weight], [table], seed)
         lookup.set_weight(index, weight)
-    return lookup
 
 
 def _fbgemm_obstacle(tables: Sequence[TableConfig], device: torch.device) -> str | None:
@@ -63,7 +71,7 @@ def _fbgemm_obstacle(tables: Sequence[TableConfig], device: torch.device) -> str
 def initialize(weights: Sequence[Tensor], tables: Sequence[TableConfig], seed: int) -> None:
     """Draw every table's weights [rows, dim]; those of a shard are the whole table's."""
     for weight, table in zip(weights, tables, strict=True):
-        _initialize(weight, table if isinstance(table, TableShard) else TableShard.of(table), seed)
+        _initialize(weight, TableShard.of(table), seed)
 
 
 def _initialize(weight: Tensor, shard: TableShard, seed: int) -> None:
@@ -84,16 +92,12 @@ def _initialize(weight: Tensor, shard: TableShard, seed: int) -> None:
         weight.detach()[begin - shard.row_begin :][: len(part)].copy_(part)
 
 
-def _table_seed(table: TableConfig, seed: int) -> int:
-    """A seed of 32 bits for each table: torch's CPU generator would drop further ones."""
-    return zlib.crc32(f"{seed} {table.name}".encode())
-
-
 class FbgemmLookup(nn.Module):
     """FBGEMM's split table-batched embedding bags: all tables in one kernel call. Nothing in it is random."""
 
     def __init__(self, tables: Sequence[TableConfig], learning_rate: float, device: torch.device, _: int) -> None:
         super().__init__()
+        self.steps = 0  # not counted: none of its optimizers asks
         # Imported here: with the torch path FBGEMM need not be installed.
         from fbgemm_gpu.split_embedding_configs import EmbOptimType
         from fbgemm_gpu.split_table_batched_embeddings_ops_common import BoundsCheckMode, EmbeddingLocation
@@ -126,6 +130,10 @@ class FbgemmLookup(nn.Module):
         self.weights[table].detach().copy_(weight)
 
     @property
+    def stored(self) -> list[dict[str, Tensor]]:
+        return [{"weight": w.detach(), "state": s} for w, s in zip(self.weights, self.states, strict=True)]
+
+    @property
     def states(self) -> list[Tensor]:
         # SGD keeps none and FBGEMM lists none.
         found = self.tables.split_optimizer_states()
@@ -140,7 +148,7 @@ class TorchLookup(nn.Module):
         self.learning_rate, self.steps = learning_rate, 0
         self.optimizers = [table.optimizer for table in tables]
         self.dims = [table.dim for table in tables]
-        self.rows = [Rows(table, device, _table_seed(table, seed)) for table in tables]
+        self.rows = [Rows([table], device, seed) for table in tables]
         self.states = [torch.zeros(table.rows, *table.state_shape, device=device) for table in tables]
         # Autograd runs a backward pass only towards something that requires a gradient.
         self.anchor = torch.empty(0, device=device, requires_grad=True)
@@ -152,17 +160,27 @@ class TorchLookup(nn.Module):
     def weights(self) -> list[Tensor]:
         return [rows.dense() for rows in self.rows]
 
+    @property
+    def stored(self) -> list[dict[str, Tensor]]:
+        return [{**rows.columns, "state": state} for rows, state in zip(self.rows, self.states, strict=True)]
+
     def set_weight(self, table: int, weight: Tensor) -> None:
         """Copy [rows, dim] into a table, rounded to what its rows are stored as."""
-        self.rows[table].write(torch.arange(len(weight), device=weight.device), weight)
+        self.rows[table].write(torch.arange(len(weight), device=weight.device), weight, step=0)
 
-    def update(self, table: int, rows: Tensor, bag_of_lookup: Tensor, gradients: Tensor) -> None:
-        """One optimizer step for the looked-up rows [n] of bags with `gradients` [bags, dim]."""
-        unique, summed = sum_by_row(rows, bag_of_lookup, gradients)
-        stored, state = self.rows[table], self.states[table]
-        old = stored.read(unique), state[unique]
-        weight, state[unique] = update(self.optimizers[table], *old, summed, self.learning_rate, self.steps)
-        stored.write(unique, weight)
+    def receive(self, table: int, rows: Tensor, gradients: Tensor) -> None:
+        """The backward pass has summed a table's gradients [n, dim] of its distinct rows [n], of the step `steps`."""
+        update_rows(self.rows[table], self.states[table], self.optimizers[table], rows, gradients,
+                    self.learning_rate, self.steps)  # fmt: skip
+
+
+def update_rows(
+    table: Rows, state: Tensor, optimizer: str, rows: Tensor, gradients: Tensor, learning_rate: float, step: int,
+    mean_squares: Tensor | None = None,
+) -> None:  # fmt: skip
+    """One step of `optimizers.update` for the distinct `rows` [n] of a table and its optimizer state, in place."""
+    weight, state[rows] = update(optimizer, table.read(rows), state[rows], gradients, learning_rate, step, mean_squares)
+    table.write(rows, weight, step)
 
 
 class _PooledLookup(torch.autograd.Function):
@@ -181,7 +199,7 @@ class _PooledLookup(torch.autograd.Function):
         lookup.steps += 1
         gradients = gradient.split(lookup.dims, dim=1)
         for table, (rows, starts) in enumerate(bags_by_table(indices, offsets, len(gradients))):
-            lookup.update(table, rows, torch.repeat_interleave(starts.diff()), gradients[table])
+            lookup.receive(table, *sum_by_row(rows, torch.repeat_interleave(starts.diff()), gradients[table]))
         return None, None, None, None
 
 

@@ -32,16 +32,22 @@ def sum_by_row(rows: Tensor, bag_of_lookup: Tensor, gradients: Tensor) -> tuple[
 
 
 def update(
-    optimizer: str, weight: Tensor, state: Tensor, gradient: Tensor, learning_rate: float, step: int
-) -> tuple[Tensor, Tensor]:
+    optimizer: str, weight: Tensor, state: Tensor, gradient: Tensor, learning_rate: float, step: int,
+    mean_squares: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """New weights and state of rows after one step: weight and gradient fp32 [u, dim], state fp32 [u, ...] as
-    TableConfig.state_shape says. `step` counts from 1."""
-    return _RULES[optimizer](weight, state, gradient, learning_rate, step)
+    TableConfig.state_shape says. `step` counts from 1. Where rows are only columns of a table's, row-wise AdaGrad wants
+    the `mean_squares` [u] of the whole rows' gradients."""
+    if optimizer == "rowwise_adagrad":
+        return _rowwise_adagrad(weight, state, gradient, learning_rate, mean_squares)
+    return _ELEMENTWISE[optimizer](weight, state, gradient, learning_rate, step)
 
 
-def _rowwise_adagrad(weight: Tensor, state: Tensor, gradient: Tensor, rate: float, _: int) -> tuple[Tensor, Tensor]:
+def _rowwise_adagrad(
+    weight: Tensor, state: Tensor, gradient: Tensor, rate: float, mean_squares: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """m += mean over the row of g^2;  w -= rate g / (sqrt(m) + epsilon)"""
-    state = state + gradient.square().mean(dim=1)
+    state = state + (gradient.square().mean(dim=1) if mean_squares is None else mean_squares)
     return weight - rate * gradient / (state.sqrt() + EPSILON)[:, None], state
 
 
@@ -65,4 +71,4 @@ def _sgd(weight: Tensor, state: Tensor, gradient: Tensor, rate: float, _: int) -
     return weight - rate * gradient, state
 
 
-_RULES = {"rowwise_adagrad": _rowwise_adagrad, "adagrad": _adagrad, "adam": _adam, "sgd": _sgd}
+_ELEMENTWISE = {"adagrad": _adagrad, "adam": _adam, "sgd": _sgd}

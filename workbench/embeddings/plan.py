@@ -135,6 +135,11 @@ class Plan:
                 raise InputError(
                     f"plan: table {table.name} is {plan.rows} x {plan.dim} there and {table.rows} x {table.dim} here"
                 )
+            if table.row_dtype == "int8" and plan.column_wise and len(plan.shards) > 1:
+                raise InputError(
+                    f"plan: table {table.name} lies in columns, and its int8 rows have one scale a row: "
+                    "choose another scheme, or row_dtype=fp16"
+                )
 
     def to_json(self) -> str:
         """As JSON text, which `from_json` reads."""

@@ -2,15 +2,19 @@
 
 Arithmetic is in fp32 always: rows are widened when read and rounded when written. Rounding is stochastic, up with the
 probability of the part that is cut off: it has no bias, where rounding to nearest would lose every update below half a
-step for ever (Gupta et al., ICML 2015). Its random numbers are a hash of (seed, write, row, column), so that they
-depend neither on threads nor on which other rows are written.
+step for ever (Gupta et al., ICML 2015). Its random numbers are a hash of (table, step, row, column), so that they
+depend neither on threads, nor on which other rows are written, nor on how the table is cut into shards.
 """
+
+import zlib
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from workbench.embeddings.tables import TableConfig
+from workbench.embeddings.tables import TableConfig, TableShard
 
 # Bits of the fraction, and the exponent below which steps get no smaller: fp16's least normal number; for bf16 one
 # whose step is still normal in fp32.
@@ -19,14 +23,23 @@ _INT8_STEPS = 255
 
 
 class Rows:
-    """The rows of `table`, fp32 [rows, dim] to whoever reads or writes them."""
+    """The rows of `tables`, one table after the other, fp32 [rows, dim] to whoever reads or writes them.
 
-    def __init__(self, table: TableConfig, device: torch.device, seed: int) -> None:
-        self.format, self.seed, self.writes = table.row_dtype, seed, 0
+    The tables, or shards, are of one width and format, and begin at the same column.
+    """
+
+    def __init__(self, tables: Sequence[TableConfig], device: torch.device, seed: int) -> None:
+        shards = [TableShard.of(table) for table in tables]
+        self.format, self._column_begin = shards[0].row_dtype, shards[0].column_begin
+        counts = [shard.rows for shard in shards]
         dtype = {"fp32": torch.float32, "int8": torch.uint8}.get(self.format) or _FLOATS[self.format][0]
-        self.stored = torch.zeros(table.rows, table.dim, dtype=dtype, device=device)
+        self.stored = torch.zeros(sum(counts), shards[0].dim, dtype=dtype, device=device)
         if self.format == "int8":
-            self.scales = torch.zeros(table.rows, 2, device=device)  # a step, and what 0 stands for
+            self.scales = torch.zeros(sum(counts), 2, device=device)  # a step, and what 0 stands for
+        # A row's number in its whole table, and that table's seed of 32 bits: what it is rounded by.
+        self._firsts = torch.tensor([0, *accumulate(counts)][:-1], device=device)
+        self._shifts = torch.tensor([shard.row_begin for shard in shards], device=device) - self._firsts
+        self._seeds = torch.tensor([zlib.crc32(f"{seed} {shard.name}".encode()) for shard in shards], device=device)
 
     def read(self, rows: Tensor) -> Tensor:
         """Rows [n] as fp32 [n, dim]."""
@@ -44,13 +57,12 @@ class Rows:
             weight = self.read(unique)
         return embedding_bag(rows, weight, starts, mode="sum", include_last_offset=True)
 
-    def write(self, rows: Tensor, values: Tensor) -> None:
-        """Round `values` fp32 [n, dim] into the distinct rows [n]."""
-        self.writes += 1
+    def write(self, rows: Tensor, values: Tensor, step: int) -> None:
+        """Round `values` fp32 [n, dim] into the distinct rows [n]. Each of a table's writes is of another `step`."""
         if self.format == "fp32":
             self.stored[rows] = values
             return
-        threshold = _uniform(self.seed, self.writes, rows, values.shape[1])
+        threshold = self._uniform(rows, step)
         if self.format == "int8":
             least, most = values.aminmax(dim=1, keepdim=True)
             step = (most - least) / _INT8_STEPS
@@ -64,6 +76,13 @@ class Rows:
         most = torch.finfo(dtype).max
         self.stored[rows] = (_round(values / step, threshold) * step).clamp(-most, most).to(dtype)
 
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """What is stored, [rows, ...] each: writing into it changes the rows."""
+        if self.format != "int8":
+            return {"weight": self.stored}
+        return {"weight": self.stored, "scale": self.scales[:, 0], "least": self.scales[:, 1]}
+
     def dense(self) -> Tensor:
         """All rows, fp32 [rows, dim]: the stored tensor itself if that is fp32, else a copy."""
         return (
@@ -72,20 +91,20 @@ class Rows:
             else self.read(torch.arange(len(self.stored), device=self.stored.device))
         )
 
+    def _uniform(self, rows: Tensor, step: int) -> Tensor:
+        """Numbers in [0, 1) of 24 bits for each element: fp32 [n, dim]. Each is MurmurHash3's 32-bit finaliser of its
+        element's number under a key of seed and step; int64, since torch has no unsigned shifts everywhere."""
+        table = torch.bucketize(rows, self._firsts, right=True) - 1
+        keys = _mix(_mix(self._seeds) ^ (step & 0xFFFFFFFF))
+        columns = torch.arange(self.stored.shape[1], device=rows.device) + self._column_begin
+        bits = _mix(_mix((rows + self._shifts[table]) ^ keys[table])[:, None] ^ _mix(columns + 1))
+        return (bits >> 8).float() * 2.0**-24
+
 
 def _round(steps: Tensor, threshold: Tensor) -> Tensor:
     """Up where the part after the point exceeds the threshold, which is uniform in [0, 1)."""
     whole = steps.floor()
     return whole + (steps - whole > threshold)
-
-
-def _uniform(seed: int, write: int, rows: Tensor, dim: int) -> Tensor:
-    """Numbers in [0, 1) of 24 bits for each element: fp32 [n, dim]. Each is MurmurHash3's 32-bit finaliser of its
-    element's number under a key of seed and write; int64, since torch has no unsigned shifts everywhere."""
-    key = _mix(_mix(torch.tensor(seed & 0xFFFFFFFF)) ^ (write & 0xFFFFFFFF))
-    columns = torch.arange(dim, device=rows.device)
-    bits = _mix(_mix(rows ^ int(key))[:, None] ^ _mix(columns + 1))
-    return (bits >> 8).float() * 2.0**-24
 
 
 def _mix(bits: Tensor) -> Tensor:

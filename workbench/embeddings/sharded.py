@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from workbench.embeddings.cache_stores import CacheConfig
 from workbench.embeddings.columns import ColumnSquares, DeferredLookup
 from workbench.embeddings.exchange import AllToAllRows, HostThenAll, Pending, ReduceScatterRows, ReplicatedRows
 from workbench.embeddings.inputs import Arriving, InputExchange, Lookups
@@ -26,7 +27,7 @@ from workbench.embeddings.plan import Plan, Shard
 from workbench.embeddings.replicated import ReplicatedTables
 from workbench.embeddings.routing import Piece, Routing
 from workbench.embeddings.tables import TableConfig, TableShard
-from workbench.embeddings.tiers import CacheConfig, CachedLookup
+from workbench.embeddings.tiers import CachedLookup
 from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 
@@ -129,15 +130,12 @@ class ShardedEmbeddings(nn.Module):
         options = self.options
         tables = [TableShard.of(self._configs[piece.table], piece.shard) for piece in pieces_of[self._rank]]
         columns = None
-        # Element-wise state needs nothing from the other columns.
-        if link.scheme == "column-wise" and link.ranks > 1 and self._optimizers() == {"rowwise_adagrad"}:
-            columns = ColumnSquares(pieces_of, link, self.device)
-        if options.cache and (columns or options.fixed_order):
-            raise InputError("cache_share works neither in fixed order nor where tables lie in columns")
+        rowwise = [[p for p in pieces if self._configs[p.table].optimizer == "rowwise_adagrad"] for pieces in pieces_of]
+        if link.scheme == "column-wise" and link.ranks > 1 and any(rowwise):
+            columns = ColumnSquares(rowwise, link, self.device)
         if options.cache:
-            _check_plain(tables, "cache_share")
+            _check_cache(tables, options.fixed_order or columns is not None)
         if columns or (tables and options.fixed_order):
-            _check_plain(tables, "fixed_order" if options.fixed_order else "column-wise row-wise AdaGrad")
             return DeferredLookup(
                 tables, options.learning_rate, self.device, options.seed, options.fixed_order, columns
             )
@@ -152,16 +150,12 @@ class ShardedEmbeddings(nn.Module):
         )
         return CachedLookup(tables, options.cache, make, options.seed, self.recorder) if options.cache else make(tables)
 
-    def _optimizers(self) -> set[str]:
-        return {table.optimizer for table in self._configs}
-
     def _replicated_tables(self) -> ReplicatedTables | None:
         sent = {piece.table for pieces in self.routing.pieces_of for piece in pieces}
         self._own_tables = [number for number in range(len(self._configs)) if number not in sent]
         if not self._own_tables:
             return None
         tables = [self._configs[number] for number in self._own_tables]
-        _check_plain(tables, "data-parallel sharding")
         replicated = ReplicatedTables(tables, self.options.learning_rate, self.device, self.options.seed)
         self.order += [self._own_tables[place] for place in replicated.order]
         return replicated
@@ -197,7 +191,7 @@ class ShardedEmbeddings(nn.Module):
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """What needs its gradients summed over ranks before `update`, and no other optimizer."""
-        return list(self.replicated.weights) if self.replicated else []
+        return list(self.replicated.parameters()) if self.replicated else []
 
     def update(self) -> None:
         """After the backward pass: update the tables that do not update themselves in it."""
@@ -214,15 +208,17 @@ class ShardedEmbeddings(nn.Module):
             for piece, weight, state in zip(pieces, lookup.weights, lookup.states, strict=True):
                 rows = piece.shard.rows  # an empty shard's one row is nobody's
                 yield HeldTable(self.name(piece.table), piece.shard, weight.detach()[:rows], state[:rows])
-        yield from self.held_replicated()
-
-    def held_replicated(self) -> Iterator[HeldTable]:
-        """The copies of data-parallel tables, in the order of their lookups."""
         if self.replicated:
-            numbers = [self._own_tables[place] for place in self.replicated.order]
-            for number, (weight, state) in zip(numbers, self.replicated.held(), strict=True):
-                table = self.plan.tables[number]
-                yield HeldTable(table.table, table.shards[self._rank], weight, state)
+            for (table, shard), weight, stored in zip(
+                self.copies(), self.replicated.weights, self.replicated.stored, strict=True
+            ):
+                yield HeldTable(table, shard, weight, stored["state"])
+
+    def copies(self) -> list[tuple[str, Shard]]:
+        """The data-parallel tables, in the order of their lookups, with this rank's shard: all of the table."""
+        order = self.replicated.order if self.replicated else []
+        tables = [self.plan.tables[self._own_tables[place]] for place in order]
+        return [(table.table, table.shards[self._rank]) for table in tables]
 
     def name(self, number: int) -> str:
         """The name of table `number`."""
@@ -253,14 +249,14 @@ class Embeddings:
         return [found[place] for place in sorted(found)]
 
 
-def _check_plain(tables: Sequence[TableConfig], what: str) -> None:
-    """InputError unless the tables have fp32 rows and row-wise AdaGrad: all that deferred updates and caches know."""
+def _check_cache(tables: Sequence[TableConfig], deferred: bool) -> None:
+    """InputError unless rows can be cached: they are updated in the backward pass, and a slot does not know the row by
+    whose numbers it would be rounded."""
+    if deferred:
+        raise InputError("cache_share works neither in fixed order nor where row-wise AdaGrad's tables lie in columns")
     for table in tables:
-        if (table.optimizer, table.row_dtype) != ("rowwise_adagrad", "fp32"):
-            raise InputError(
-                f"{what} takes fp32 rows and row-wise AdaGrad: table {table.name} has row_dtype={table.row_dtype}, "
-                f"optimizer={table.optimizer}"
-            )
+        if table.row_dtype != "fp32":
+            raise InputError(f"cache_share takes fp32 rows: table {table.name} has row_dtype={table.row_dtype}")
 
 
 def _subgroup(link: Link, groups: Sequence[Sequence[int]]) -> Link:

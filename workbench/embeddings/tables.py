@@ -64,7 +64,10 @@ class TableShard(TableConfig):
 
     @classmethod
     def of(cls, table: TableConfig, shard: "Shard | None" = None) -> "TableShard":
-        """The shard of `table`, or all of it. An empty shard still has one row, which nobody looks up."""
+        """The shard of `table`, or all of it: itself, if it is one. An empty shard still has one row, which nobody
+        looks up."""
+        if shard is None and isinstance(table, cls):
+            return table
         fields = {field.name: getattr(table, field.name) for field in dataclasses.fields(TableConfig)}
         if shard is None:
             return cls(**fields, whole=table)

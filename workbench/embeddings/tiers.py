@@ -2,9 +2,9 @@
 
     lookups --> slots of a cache (a share of the rows, on the device) <-- misses, write-backs --> store (dram | ssd)
 
-A rank has one cache for its tables of each width. While a batch trains, a thread fetches the rows of the next: the
-trainer announces a batch before the one ahead of it is looked up. Updates run on the cache's slots with the same
-kernels, in the same order, as on whole tables, so training gives the same bits.
+A rank has one cache for its tables of each width and optimizer. While a batch trains, a thread fetches the rows of the
+next: the trainer announces a batch before the one ahead of it is looked up. Updates run on the cache's slots with the
+same kernels, in the same order, as on whole tables, so training gives the same bits.
 
 Where the store is a file, a second cache in host memory may stand before it: HBM over DRAM over SSD.
 """
@@ -12,18 +12,17 @@ Where the store is a file, a second cache in host memory may stand before it: HB
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.embeddings.backing import FileStore, Layout, MemoryStore, Store, put_rows
+from workbench.embeddings.backing import Layout, Store, put_rows
 from workbench.embeddings.cache_index import WAYS, CacheIndex
-from workbench.embeddings.host_cache import HostCache
+from workbench.embeddings.cache_stores import CacheConfig, cache_slots, chain, make_store
 from workbench.embeddings.jagged import offsets as jagged_offsets
 from workbench.embeddings.kernels import initialize
 from workbench.embeddings.row_cache import CachedBatch, RowCache
@@ -32,20 +31,7 @@ from workbench.errors import InputError
 from workbench.trace.recorder import Recorder
 
 _CHUNK_ROWS = 1 << 14  # rows that move at a time where a whole table does
-
-
-@dataclass(frozen=True)
-class CacheConfig:
-    """`share` of a rank's rows is cached; `policy` is lru or lfu; `backing` is dram, or ssd for a file in `folder`.
-
-    `host_share` of the rows, if any, is cached in host memory before the file.
-    """
-
-    share: float
-    policy: str
-    backing: str
-    folder: Path
-    host_share: float | None = None
+Traffic = dict[str, tuple[int, int]]  # tier -> bytes read and written, as spans say them
 
 
 class Fetched(NamedTuple):
@@ -72,7 +58,8 @@ class CachedLookup(nn.Module):
     ) -> None:
         super().__init__()
         self.tables, self.config, self.recorder, self._make = list(tables), config, recorder, make
-        self._groups = same_width(tables)
+        self._kind = "storage" if config.backing == "ssd" else "memory"
+        self._groups = alike(tables)
         self._first_row = {}  # of each table, among the rows of its group
         for group in self._groups:
             rows = [tables[table].rows for table in group]
@@ -100,8 +87,9 @@ class CachedLookup(nn.Module):
 
     def forward(self, indices: Tensor, offsets: Tensor) -> Tensor:
         """As `make_lookup`'s modules. Waits for the batch's rows; fetches those of one that was not announced."""
-        with self.recorder.span("row_wait", kind="wait", phase="prefetch"):
-            fetched = self._take(indices, offsets)
+        traffic: Traffic = {}
+        with self.recorder.span("row_wait", kind="wait", phase="prefetch", traffic=traffic):
+            fetched = self._take(indices, offsets, traffic)
         self._make_room(fetched.batches)
         for cache, batch in zip(self.caches, fetched.batches, strict=True):
             cache.begin(batch, trains=torch.is_grad_enabled())
@@ -114,9 +102,12 @@ class CachedLookup(nn.Module):
 
     def flush(self) -> None:
         """Between steps: have `read_rows` give every row as it was trained."""
-        self._settle(self._fetched())
-        for cache in self.caches:
-            cache.flush()
+        fetched, traffic, before = self._fetched(), {}, self._bytes_by_tier()
+        with self.recorder.span("row_flush", kind=self._kind, phase="checkpoint", traffic=traffic):
+            self._settle(fetched)
+            for cache in self.caches:
+                cache.flush()
+            traffic |= self._moved_since(before)
 
     def read_rows(self, table: int, start: int, end: int) -> list[Tensor]:
         """Weights [end - start, dim] and optimizer state of a table's rows, as they were when last flushed."""
@@ -138,17 +129,28 @@ class CachedLookup(nn.Module):
         """The optimizer's state of every table: a copy."""
         return self._whole_tables(1)
 
+    @property
+    def steps(self) -> int:
+        """As those of `kernels.make_lookup`'s modules."""
+        return self._inner[0].steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        for inner in self._inner:
+            inner.steps = steps
+
     def _whole_tables(self, column: int) -> list[Tensor]:
         self.flush()
         return [self.read_rows(index, 0, table.rows)[column] for index, table in enumerate(self.tables)]
 
-    def _take(self, indices: Tensor, offsets: Tensor) -> Fetched:
-        """This batch's rows, with the batch before settled."""
+    def _take(self, indices: Tensor, offsets: Tensor, traffic: Traffic) -> Fetched:
+        """This batch's rows, with the batch before settled, whose bytes go into `traffic`."""
         began_ns = time.monotonic_ns()
         fetched, announced = self._fetched(), self._fetching is not None and self._fetching[0] is indices
         self._fetching = None
-        waited_ns = time.monotonic_ns()
+        waited_ns, before = time.monotonic_ns(), self._bytes_by_tier()
         self._settle(fetched)
+        traffic |= self._moved_since(before)
         self.recorder.metric("cache_wait_ns", waited_ns - began_ns)
         self.recorder.metric("cache_settle_ns", time.monotonic_ns() - waited_ns)
         return fetched if announced else self._fetch(indices, offsets)
@@ -164,9 +166,9 @@ class CachedLookup(nn.Module):
 
     @torch.no_grad()
     def _fetch(self, indices: Tensor, offsets: Tensor) -> Fetched:
-        kind = "storage" if self.config.backing == "ssd" else "memory"
         began_ns, cpu_ns = time.monotonic_ns(), self._fetching_cpu_ns()
-        with self.recorder.span("row_fetch", kind=kind, phase="prefetch"):
+        traffic, before = {}, self._bytes_by_tier()
+        with self.recorder.span("row_fetch", kind=self._kind, phase="prefetch", traffic=traffic):
             bags = (len(offsets) - 1) // len(self.tables)
             ids = np.split(indices.cpu().numpy(), offsets[bags:-1:bags].tolist())
             for table, own in zip(self.tables, ids, strict=True):
@@ -175,6 +177,7 @@ class CachedLookup(nn.Module):
                 cache.fetch(np.concatenate([ids[table] + self._first_row[table] for table in group]))
                 for cache, group in zip(self.caches, self._groups, strict=True)
             ]
+            traffic |= self._moved_since(before)
         return Fetched(batches, time.monotonic_ns() - began_ns, self._fetching_cpu_ns() - cpu_ns)
 
     def _fetching_cpu_ns(self) -> int:
@@ -197,9 +200,14 @@ class CachedLookup(nn.Module):
     def _make_inner(self) -> nn.ModuleList:
         """For each cache a lookup of its slots."""
         return nn.ModuleList(
-            self._make([TableConfig(name="cache", rows=slots + spill_slots, dim=self.tables[group[0]].dim)])
+            self._make([
+                TableConfig(
+                    name="cache", rows=slots + spill_slots, dim=self.tables[group[0]].dim,
+                    optimizer=self.tables[group[0]].optimizer,
+                )
+            ])
             for group, slots, spill_slots in zip(self._groups, self._slots, self._spill_slots, strict=True)
-        )
+        )  # fmt: skip
 
     def _inner_columns(self) -> list[list[Tensor]]:
         # `data`: autograd need not hear of the rows that come and go, since none of them is of the batch in flight.
@@ -211,7 +219,9 @@ class CachedLookup(nn.Module):
         if all(count <= room for count, room in zip(spilled, self._spill_slots, strict=True)):
             return
         self._spill_slots = [max(2 * count, room) for count, room in zip(spilled, self._spill_slots, strict=True)]
+        steps = self.steps
         self._inner = self._make_inner()
+        self.steps = steps
         for cache, columns in zip(self.caches, self._inner_columns(), strict=True):
             put_rows(
                 columns, torch.arange(cache.index.slots), [column[: cache.index.slots] for column in cache.columns]
@@ -221,7 +231,7 @@ class CachedLookup(nn.Module):
     def _initialize(self, table: int, seed: int) -> None:
         config = self.tables[table]
         layout = Layout.of(self.caches[self._group_of(table)].columns)
-        shard = config if isinstance(config, TableShard) else TableShard.of(config)
+        shard = TableShard.of(config)
         for start in range(0, config.rows, _CHUNK_ROWS):
             part = replace(shard, row_begin=shard.row_begin + start, rows=min(_CHUNK_ROWS, config.rows - start))
             columns = layout.zeros(part.rows)
@@ -239,17 +249,26 @@ class CachedLookup(nn.Module):
         metric("cache_misses", sum(batch.misses for batch in batches))
         metric("cache_conflicts", sum(len(batch.spilled) for batch in batches))
         moved = self._bytes_by_tier()
-        for name, moved_bytes in moved.items():
-            metric(name, moved_bytes - self._moved_bytes[name])
+        for tier, moved_bytes in moved.items():
+            for way, now, before in zip(("read", "write"), moved_bytes, self._moved_bytes[tier], strict=True):
+                metric(f"{tier}_{way}_bytes", now - before)
         self._moved_bytes = moved
 
-    def _bytes_by_tier(self) -> dict[str, int]:
-        found: dict[str, int] = {}
+    def _bytes_by_tier(self) -> Traffic:
+        """So far."""
+        found: Traffic = {}
         for store in self._stores():
-            for way in ("read_bytes", "write_bytes"):
-                name = f"{store.tier}_{way}"
-                found[name] = found.get(name, 0) + getattr(store, way)
+            read, written = found.get(store.tier, (0, 0))
+            found[store.tier] = read + store.read_bytes, written + store.write_bytes
         return found
+
+    def _moved_since(self, before: Traffic) -> Traffic:
+        """Bytes that tiers have moved since they had moved `before`; nothing of those that moved none."""
+        moved = {
+            tier: (read - before[tier][0], written - before[tier][1])
+            for tier, (read, written) in self._bytes_by_tier().items()
+        }
+        return {tier: each for tier, each in moved.items() if any(each)}
 
     def _stores(self) -> list[Store]:
         return [store for cache in self.caches for store in chain(cache.store)]
@@ -267,27 +286,7 @@ def _check_ids(table: TableConfig, ids: np.ndarray) -> None:
         raise InputError(f"table {table.name} has {table.rows} rows, numbered from 0: it has no id {wrong}")
 
 
-def make_store(rows: int, layout: Layout, config: CacheConfig) -> Store:
-    """Where `rows` rows are that the cache does not hold."""
-    if config.backing == "dram":
-        return MemoryStore(rows, layout)
-    file = FileStore(rows, layout, config.folder)
-    if config.host_share is None:
-        return file
-    return HostCache(CacheIndex(cache_slots(rows, config.host_share) // WAYS, rows, config.policy), layout, file)
-
-
-def chain(store: Store) -> list[Store]:
-    """`store` and those behind it; the last holds every row."""
-    return [store, *chain(store.backing)] if isinstance(store, HostCache) else [store]
-
-
-def cache_slots(rows: int, share: float) -> int:
-    """Slots of a cache for `share` of `rows`: whole sets, at least one."""
-    return WAYS * max(round(share * rows / WAYS), 1)
-
-
-def same_width(tables: Sequence[TableConfig]) -> list[list[int]]:
-    """The tables of each width, narrow ones first: each group has a cache."""
-    dims = sorted({table.dim for table in tables})
-    return [[index for index, table in enumerate(tables) if table.dim == dim] for dim in dims]
+def alike(tables: Sequence[TableConfig]) -> list[list[int]]:
+    """The tables of each width and optimizer, narrow ones first: each group has a cache."""
+    kinds = [(table.dim, table.optimizer) for table in tables]
+    return [[index for index, own in enumerate(kinds) if own == kind] for kind in sorted(set(kinds))]

@@ -66,7 +66,7 @@ def _operators(run: Run) -> Iterator[Counter]:
 
 
 def _copies(run: Run) -> Iterator[Counter]:
-    """Bytes that a profiler counted, over the time of their events, by tier."""
+    """Bytes that a profiler or a cache of rows counted, over the time of their events, by tier."""
     traffic = run.traffic.assign(row=positions(run.events, run.traffic["event_id"].to_numpy()))
     traffic = traffic[traffic["row"] >= 0]
     events = run.events.iloc[traffic["row"]].reset_index(drop=True)

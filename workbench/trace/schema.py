@@ -77,6 +77,7 @@ _Time = Annotated[int, msgspec.Meta(ge=-(2**61), le=2**61)]
 # 104 days: what lasts longer is damage, and a float holds it to the nanosecond.
 LONGEST_NS = 2**53
 _Duration = Annotated[int, msgspec.Meta(le=LONGEST_NS)]
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # a float holds them to the byte
 _Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -96,7 +97,8 @@ class Header(msgspec.Struct, tag_field="record", tag="header", kw_only=True):
 class SpanLine(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omit_defaults=True, gc=False):
     """One span as it is written when it closes. `start_ns` is on the writer's monotonic clock.
 
-    `trace`, `span` and `parent` are ids of W3C Trace Context, in hexadecimal: 32, 16 and 16 digits.
+    `trace`, `span` and `parent` are ids of W3C Trace Context, in hexadecimal: 32, 16 and 16 digits. `traffic` has the
+    bytes that it read from and wrote to each of TIERS, counted without those of spans inside it that say their own.
     """
 
     name: str
@@ -117,6 +119,7 @@ class SpanLine(msgspec.Struct, tag_field="record", tag="span", kw_only=True, omi
     parent: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")] = ""
     source: str = "measured"
     tags: str = ""
+    traffic: dict[str, tuple[_Bytes, _Bytes]] | None = None
 
 
 class Span(SpanLine, tag_field="record", tag="span", kw_only=True):
@@ -125,6 +128,8 @@ class Span(SpanLine, tag_field="record", tag="span", kw_only=True):
     def __post_init__(self) -> None:
         _member("kind", self.kind, KINDS)
         _member("source", self.source, SOURCES)
+        for tier in self.traffic or ():
+            _member("tier", tier, TIERS)
         if self.duration_ns < 0:
             raise ValueError(f"span {self.name!r} has a negative duration of {self.duration_ns} ns")
 
@@ -195,10 +200,18 @@ def empty_events() -> pd.DataFrame:
     return events_frame({"start_ns": [], "duration_ns": []})
 
 
+def traffic_frame(rows: Sequence[tuple[int, str, float, float]]) -> pd.DataFrame:
+    """The traffic table from (event id, tier, bytes read, bytes written)."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(TRAFFIC_COLUMNS)
+    return pd.DataFrame({
+        name: _categorical(values) if dtype == "category" else np.array(values, dtype=dtype)
+        for (name, dtype), values in zip(TRAFFIC_COLUMNS.items(), columns, strict=True)
+    })  # fmt: skip
+
+
 def empty_traffic() -> pd.DataFrame:
     """A traffic table without rows."""
-    columns = {name: np.empty(0, dtype) for name, dtype in TRAFFIC_COLUMNS.items() if dtype != "category"}
-    return pd.DataFrame({name: columns.get(name, _categorical([])) for name in TRAFFIC_COLUMNS})
+    return traffic_frame([])
 
 
 def empty_operators() -> pd.DataFrame:

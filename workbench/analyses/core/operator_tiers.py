@@ -7,7 +7,7 @@ from workbench.analyses.core.operator_calls import operator_calls, operator_cost
 from workbench.analyses.core.operator_limits import memory_ns
 from workbench.analyses.core.paired_lookups import with_paired_lookups
 from workbench.analyses.core.rank_share import RankShare
-from workbench.analyses.core.rows import NO_OPERATOR, launching_operators, positions
+from workbench.analyses.core.rows import NO_OPERATOR, launching_operators, positions, recorded
 from workbench.trace.run import Run
 
 _MOVED = ["read_bytes", "write_bytes", "time_ns"]
@@ -35,7 +35,7 @@ def operator_tiers(run: Run, share: RankShare, by_operator: bool = False) -> tup
     in_memory = calls.join(per_call, on="operator_id").assign(
         operator=calls["name"].astype("str"), tier=memory, capacity_bytes=capacity_bytes, source="modelled"
     )
-    both = pd.concat([in_memory, _link_copies(run)])
+    both = pd.concat([in_memory, _link_copies(run, memory)])
     keys = [*(["operator"] if by_operator else []), "tier", "capacity_bytes", "source"]
     # An unknown time makes the sum unknown.
     table = both.groupby(keys, dropna=False, sort=False)[_MOVED].agg(lambda column: column.sum(skipna=False))
@@ -46,12 +46,13 @@ def operator_tiers(run: Run, share: RankShare, by_operator: bool = False) -> tup
     return table, len(calls[["process", "step"]].drop_duplicates())
 
 
-def _link_copies(run: Run) -> pd.DataFrame:
-    """Measured copies of the sampled steps over anything but the device's memory, by the operator that made them."""
+def _link_copies(run: Run, memory: str) -> pd.DataFrame:
+    """Measured copies of the sampled steps over anything but the device's memory, by the operator that made them; what
+    a cache of rows moved in the `memory` of operators is theirs already."""
     row = positions(run.events, run.traffic["event_id"].to_numpy())
-    chosen = ((run.traffic["tier"] != "hbm") & (row >= 0)).to_numpy() & sampled(run.events)[row]
+    chosen = (~run.traffic["tier"].isin(["hbm", memory]) & (row >= 0)).to_numpy() & sampled(run.events)[row]
     copies, row = run.traffic[chosen], row[chosen]
-    operator = launching_operators(run.events, row)
+    operator = np.where(recorded(run.events)[row], row, launching_operators(run.events, row))  # spans are their own
     names = run.events["name"].iloc[operator].astype("str").to_numpy()
     return copies[["read_bytes", "write_bytes"]].assign(
         operator=np.where(operator >= 0, names, NO_OPERATOR), tier=copies["tier"].astype("str"), capacity_bytes=np.nan,

@@ -9,14 +9,15 @@ import pandas as pd
 from workbench.errors import InputError
 from workbench.trace.nesting import parents
 from workbench.trace.part import Part
-from workbench.trace.schema import SCHEMA_VERSION, Header, Span, events_frame
+from workbench.trace.schema import SCHEMA_VERSION, Header, Span, events_frame, traffic_frame
 
 _DECODER = msgspec.json.Decoder(Header | Span)
 _TEXT = ("name", "kind", "lane", "phase", "device", "collective", "trace", "source", "tags")
 
 
 def read(path: Path) -> Part:
-    """Spans of one process as events: lane `<thread>/spans`, times on the Unix clock by the header's anchor.
+    """Spans of one process as events: lane `<thread>/spans`, times on the Unix clock by the header's anchor; and the
+    traffic that they say.
 
     The parent is the span that encloses it on its lane; a span that names its parent has that one, on whatever lane,
     where it is in this file.
@@ -44,7 +45,8 @@ def read(path: Path) -> Part:
     callers = _callers(columns["span_id"], columns["parent_span_id"], columns["start_ns"], columns["duration_ns"])
     columns["parent_id"] = np.where(callers >= 0, callers, enclosing)
     info = {"file": str(path), "process": header.process, "rank": header.rank, "host": header.host, "pid": header.pid}
-    return Part(events=events_frame(columns), info=info, notes=notes)
+    traffic = [(row, tier, *moved) for row, span in enumerate(spans) for tier, moved in (span.traffic or {}).items()]
+    return Part(events=events_frame(columns), traffic=traffic_frame(traffic), info=info, notes=notes)
 
 
 def _as_last_told(spans: list[Span]) -> list[Span]:

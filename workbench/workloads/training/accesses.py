@@ -60,8 +60,8 @@ def _accesses(
     if tables.replicated:
         bases = tables.replicated.row_bases.tolist()
         own = _segments(routed.own_lengths, routed.own_indices)
-        for held, base, (lengths, rows) in zip(tables.held_replicated(), bases, own, strict=True):
-            yield held.table, held.shard, lengths, rows - base
+        for (table, shard), base, (lengths, rows) in zip(tables.copies(), bases, own, strict=True):
+            yield table, shard, lengths, rows - base
 
 
 def _segments(lengths: Tensor, indices: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,7 +5,9 @@
       rank-<r>/<n>.npy      pieces of tables: rows and columns of weights and optimizer states; rank 0's MLPs
 
 It is written beside its place and moved there when all of it is on disk, so a checkpoint is whole or not there. Pieces
-say which rows and columns they hold, so that any plan on any number of ranks can be loaded from them.
+say which rows and columns they hold, so that any plan on any number of ranks can be loaded from them. Rows are as they
+are stored: bf16 as its bits in int16, int8 with its scales. Random rounding and Adam go on from `step`, the number of
+updates.
 """
 
 import json
@@ -22,7 +24,8 @@ import numpy as np
 from workbench.errors import InputError
 
 MANIFEST = "checkpoint.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_SCHEMA_1_SETTINGS = {"row_dtype": "fp32"}  # the only rows that it had, so it did not say
 KEPT = 2  # the newest, and the one before
 _NAME = re.compile(r"step-\d{8,}")
 _CHUNK_BYTES = 1 << 22
@@ -137,7 +140,8 @@ class Checkpoint:
             raise InputError(f"{self.path / MANIFEST} is no checkpoint's manifest: {error}") from None
         if found.schema > SCHEMA_VERSION:
             raise InputError(f"{path} has schema {found.schema}; this workbench reads up to {SCHEMA_VERSION}")
-        self.step, self.settings, self.tables, self.running = found.step, found.settings, found.tables, found.running
+        self.step, self.tables, self.running = found.step, found.tables, found.running
+        self.settings = _SCHEMA_1_SETTINGS | found.settings
         self._arrays = found.arrays
         self._opened: dict[str, np.ndarray] = {}
         for array in self._arrays:
@@ -156,7 +160,7 @@ class Checkpoint:
                 raise InputError(f"checkpoint {self.path} is of another model: {name} is {there} there, {value} here")
 
     def pieces(self, table: str, what: str) -> list[Array]:
-        """The arrays that hold `what` (weight or state) of a table."""
+        """The arrays that hold `what` (weight, state, scale, least) of a table."""
         return [array for array in self._arrays if array.owner == table and array.what == what and np.ptp(array.rows)]
 
     def parameters(self) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -166,7 +170,7 @@ class Checkpoint:
                 yield array.owner, array.what, self.read(array)
 
     def table(self, name: str, what: str = "weight") -> np.ndarray:
-        """All rows of a table: weight [rows, dim], or its optimizer's state."""
+        """All rows of a table, as stored: weight [rows, dim], optimizer state, or int8 rows' scale or least value."""
         rows, dim = self.tables[name]
         found = self.fill(name, what, (0, rows), (0, dim), None)
         assert found is not None  # every table has rows

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from workbench.embeddings.held_rows import COLUMNS, HeldRows, held_rows
+from workbench.embeddings.held_rows import HeldRows, held_rows, set_steps
 from workbench.errors import InputError
 from workbench.workloads.training.checkpoint import Checkpoint, Writer
 from workbench.workloads.training.config import Config
@@ -23,7 +23,7 @@ _CHUNK_ROWS = 1 << 14
 _SETTINGS = (
     "source", "global_batch_size", "session_samples", "prepared_batches", "tables", "rows", "dim", "dims",
     "pooling_factor", "zipf_exponent", "history_tables", "history_length", "interaction", "dense_features",
-    "bottom_mlp", "top_mlp", "dense_optimizer", "optimizer", "seed",
+    "bottom_mlp", "top_mlp", "dense_optimizer", "optimizer", "row_dtype", "seed",
 )  # fmt: skip
 
 
@@ -62,9 +62,11 @@ def restore(trainer: "Trainer", checkpoint: Checkpoint) -> LossSums:
             end = min(start + _CHUNK_ROWS, held.shard.rows)
             rows = held.shard.row_begin + start, held.shard.row_begin + end
             values = [column.cpu().clone() for column in held.read(start, end)]
-            for what, column in zip(COLUMNS, values, strict=True):
+            for what, column in zip(held.columns, values, strict=True):
                 checkpoint.fill(held.table, what, rows, columns, column.numpy())
             held.write(start, values)
+    for tables in trainer.tables.sets:
+        set_steps(tables, checkpoint.step)
     found = {(name, what): values for name, what, values in checkpoint.parameters()}
     for name, what, values in _dense(trainer):
         with torch.no_grad():
@@ -80,7 +82,7 @@ def _held(trainer: "Trainer") -> Iterator[HeldRows]:
 def _add_table(writer: Writer, held: HeldRows) -> None:
     shard = held.shard
     rows, columns = (shard.row_begin, shard.row_end), (shard.column_begin, shard.column_end)
-    for place, (what, like) in enumerate(zip(COLUMNS, held.read(0, 1), strict=True)):
+    for place, (what, like) in enumerate(zip(held.columns, held.read(0, 1), strict=True)):
         chunks = (
             held.read(start, min(start + _CHUNK_ROWS, shard.rows))[place].cpu().numpy()
             for start in range(0, shard.rows, _CHUNK_ROWS)
@@ -107,11 +109,14 @@ def _barrier(trainer: "Trainer") -> None:
 
 
 def opened(config: Config) -> Checkpoint | None:
-    """The checkpoint to resume from, none for a new training; InputError where it cannot be."""
+    """The checkpoint to resume from, none for a new training; InputError where it cannot be.
+
+    One after the last step is fine: a rank that dies in the evaluation has its run end all the same.
+    """
     if config.resume is None:
         return None
     checkpoint = Checkpoint(Path(config.resume))
     checkpoint.check_model(model_settings(config))
-    if checkpoint.step >= config.steps:
+    if checkpoint.step > config.steps:
         raise InputError(f"setting steps={config.steps}: checkpoint {config.resume} is after step {checkpoint.step}")
     return checkpoint

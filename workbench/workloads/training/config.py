@@ -121,12 +121,6 @@ class Config:
             raise InputError("settings backing=ssd and host_cache_share need a cache: give its size with cache_share")
         if self.host_cache_share is not None and self.backing != "ssd":
             raise InputError("setting host_cache_share: host memory is a cache only before a file: set backing=ssd")
-        keeps = self.checkpoint_every or self.resume is not None
-        if keeps and (self.row_dtype != "fp32" or self.optimizer == "adam"):
-            raise InputError(
-                f"checkpoints hold fp32 rows and no step counts: not row_dtype={self.row_dtype}, "
-                f"optimizer={self.optimizer}"
-            )
         if self.data is not None and self.source != "criteo":
             raise InputError(f"setting data={self.data}: only source=criteo reads a file")
 
@@ -185,14 +179,15 @@ class Config:
 
     def plan_for(self, ranks: int) -> Plan:
         """Where the tables lie; InputError where `plan` is no plan of these tables for these ranks."""
-        if self.plan is None and self.sharding == "planned":
-            return self._planned(ranks)
-        if self.plan is None:
-            return uniform_plan(self.table_configs, ranks, self.sharding, self.host_ranks)
-        try:
-            plan = Plan.from_json(Path(self.plan).read_bytes())
-        except OSError as error:
-            raise InputError(f"setting plan={self.plan}: cannot read it: {error.strerror}") from None
+        if self.plan is not None:
+            try:
+                plan = Plan.from_json(Path(self.plan).read_bytes())
+            except OSError as error:
+                raise InputError(f"setting plan={self.plan}: cannot read it: {error.strerror}") from None
+        elif self.sharding == "planned":
+            plan = self._planned(ranks)
+        else:
+            plan = uniform_plan(self.table_configs, ranks, self.sharding, self.host_ranks)
         plan.check(self.table_configs, ranks)
         return plan
 
@@ -201,8 +196,8 @@ class Config:
         from workbench.embeddings.planner import plan_tables
 
         step = StepShape(ranks, self.global_batch_size // ranks, self.host_ranks or ranks)
-        deferrable = (self.optimizer, self.row_dtype) == ("rowwise_adagrad", "fp32")
-        schemes = SCHEMES if deferrable else ("table-wise", "row-wise", "table-row-wise")
+        # The one scale of an int8 row is not shared by its columns.
+        schemes = [scheme for scheme in SCHEMES if self.row_dtype != "int8" or scheme != "column-wise"]
         return plan_tables(self.table_configs, step, schemes=schemes).plan
 
     @property

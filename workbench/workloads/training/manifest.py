@@ -5,9 +5,9 @@ from itertools import pairwise
 
 from workbench.costs.recommendation import TRAINING_FACTOR, interaction_flops, mlp_flops, pooling_flops
 from workbench.embeddings.cache_index import WAYS
+from workbench.embeddings.cache_stores import cache_slots
 from workbench.embeddings.plan import Plan
 from workbench.embeddings.tables import TableShard
-from workbench.embeddings.tiers import cache_slots
 from workbench.workloads.training.accesses import numbered_shards
 from workbench.workloads.training.config import Config
 

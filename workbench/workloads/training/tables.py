@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from workbench.data.batch import Batch
+from workbench.embeddings.cache_stores import CacheConfig
 from workbench.embeddings.inputs import Arriving, Lookups
 from workbench.embeddings.jagged import check_ids
 from workbench.embeddings.link import WireBytes
 from workbench.embeddings.plan import Plan
 from workbench.embeddings.sharded import EmbeddingOptions, Routed, ShardedEmbeddings
-from workbench.embeddings.tiers import CacheConfig
 from workbench.trace.recorder import Recorder
 from workbench.workloads.training.config import Config
 from workbench.workloads.training.history import split_histories

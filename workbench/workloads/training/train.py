@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 
 def run(config: Config, recorder: Recorder, profiler: StepProfiler, path: Path) -> dict:
     """One rank's training, then the held-out evaluation; returns results: loss and quality over all ranks. `path` is
-    the run directory."""
+    the run directory. Resumed after the last step it only evaluates; the loss and throughput of no step are None."""
     trainer = make_trainer(config, recorder, path)
     process = ProcessMetrics(recorder)
     checkpoint = opened(config)
     first, running = (checkpoint.step, restore(trainer, checkpoint)) if checkpoint else (0, LossSums())
     checkpoints = Path(config.checkpoints) if config.checkpoints else path / "checkpoints"
-    step_seconds = []
+    loss, step_seconds = None, []
     with Prefetch(trainer.inputs(first)) as prepared, profiler, ProgressLine(quiet=trainer.rank != 0) as progress:
         inputs = trainer.redistribute(prepared)
         for step in range(first, config.steps):
