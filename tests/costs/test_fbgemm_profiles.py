@@ -1,5 +1,6 @@
 """FBGEMM's operators as the installed version really calls them: the arguments stand where the models read them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ def test_lookup_and_fused_update(
             expected.write_bytes,
         )
         assert known.gather == expected.gather
+
+
+def test_the_compiled_update_costs_what_fbgemm_does(tmp_path: Path) -> None:
+    from workbench.embeddings.kernels import make_lookup
+    from workbench.embeddings.tables import TableConfig
+
+    tables = [TableConfig(name=f"{number}", rows=ROWS, dim=DIM) for number in range(TABLES)]
+    found = []
+    for kernel in ("auto", "fbgemm"):
+        lookup = make_lookup(tables, kernel, 0.1, "cpu", seed=0)
+        calls = calls_of(lambda lookup=lookup: lookup(INDICES, OFFSETS).sum().backward(), tmp_path)
+        found += [known for _, known in counted(calls) if known.model.endswith("embedding_backward")]
+    ours, theirs = found
+    assert replace(ours, model=theirs.model) == theirs
 
 
 def test_no_pooling(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from workbench.embeddings.jagged import offsets
-from workbench.embeddings.kernels import TorchLookup, make_lookup
+from workbench.embeddings.kernels import CompiledUpdateLookup, TorchLookup, make_lookup
 from workbench.embeddings.tables import TableConfig, synthetic_tables
 from workbench.errors import InputError
 
@@ -22,9 +22,10 @@ def random_lookups(tables, bags: int, seed: int):
     return lengths, torch.cat(rows)
 
 
-def test_fbgemm_equals_torch_over_several_steps():
+@pytest.mark.parametrize("kernel", ["fbgemm", "auto"])
+def test_kernels_equal_torch_over_several_steps(kernel):
     pytest.importorskip("fbgemm_gpu")
-    lookups = [make_lookup(TABLES, kernel, 0.1, "cpu", seed=1) for kernel in ("fbgemm", "torch")]
+    lookups = [make_lookup(TABLES, name, 0.1, "cpu", seed=1) for name in (kernel, "torch")]
     for step in range(4):
         lengths, indices = random_lookups(TABLES, bags=33, seed=step)
         pooled = [lookup(indices, offsets(lengths)) for lookup in lookups]
@@ -34,6 +35,24 @@ def test_fbgemm_equals_torch_over_several_steps():
             output.backward(torch.linspace(-1, 1, output.numel()).view_as(output))
         for name in ("weights", "states"):
             torch.testing.assert_close(*(list(getattr(lookup, name)) for lookup in lookups))
+
+
+def test_the_compiled_update_is_the_same_for_any_number_of_threads():
+    tables = [TableConfig(name=f"{rows}", rows=rows, dim=dim) for rows, dim in ((3, 4), (90_000, 12), (700, 32))]
+    indices = torch.cat([torch.randint(0, table.rows, (200,)) for table in tables])
+    gradient, threads, found = torch.randn(100, 48), torch.get_num_threads(), []
+    for torch_threads in (1, 2, 3):
+        torch.set_num_threads(torch_threads)
+        lookup = make_lookup(tables, "auto", 0.1, "cpu", seed=1)
+        assert isinstance(lookup, CompiledUpdateLookup)
+        lookup(indices, torch.arange(0, 601, 2)).backward(gradient)
+        found.append([weight.detach() for weight in lookup.weights] + lookup.states)
+    torch.set_num_threads(threads)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    torch.testing.assert_close(found[0], found[2], rtol=0, atol=0)
+    plain = make_lookup(tables, "torch", 0.1, "cpu", seed=1)
+    plain(indices, torch.arange(0, 601, 2)).backward(gradient)
+    torch.testing.assert_close(found[0], plain.weights + plain.states)  # rows of 17 bits take two passes of the sort
 
 
 @pytest.mark.parametrize("kernel", ["fbgemm", "torch"])

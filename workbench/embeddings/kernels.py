@@ -9,13 +9,15 @@ import importlib
 import importlib.util
 import zlib
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 
+from workbench.embeddings.huge_pages import use_huge_pages
 from workbench.embeddings.optimizers import EPSILON, sum_by_row, update
 from workbench.embeddings.rows import Rows
+from workbench.embeddings.rowwise_update import rowwise_adagrad_backward
 from workbench.embeddings.tables import TableConfig, TableShard
 from workbench.errors import InputError
 
@@ -32,12 +34,14 @@ def make_lookup(
     and `states` are lists with [rows, dim] (fp32 rows themselves, others widened) and [rows, *state_shape] of every
     table, `stored` with all that is stored of it, by name (weight, state...), [rows, ...] each. `steps` counts the
     updates, for optimizers and rows that ask: set it to go on where others stopped. `kernel` is fbgemm, torch, or auto:
-    FBGEMM where it is built for the device and takes these tables. An index out of its table stops the program.
+    FBGEMM where it is built for the device and takes these tables, with an update of our own for row-wise AdaGrad on
+    CPUs (`rowwise_update`). An index out of its table stops the program.
     """
     obstacle = _fbgemm_obstacle(tables, torch.device(device))
     if kernel == "fbgemm" and obstacle:
         raise InputError(f"kernel=fbgemm cannot run here: {obstacle}; use kernel=torch or kernel=auto")
-    make = TorchLookup if kernel == "torch" or obstacle else FbgemmLookup
+    compiled = kernel == "auto" and torch.device(device).type == "cpu" and tables[0].optimizer == "rowwise_adagrad"
+    make = TorchLookup if kernel == "torch" or obstacle else CompiledUpdateLookup if compiled else FbgemmLookup
     lookup = make(tables, learning_rate, torch.device(device), seed)
     set_initial_weights(lookup, tables, seed, device)
     return lookup
@@ -117,6 +121,8 @@ class FbgemmLookup(nn.Module):
             device=device,
             bounds_check_mode=BoundsCheckMode.FATAL,
         )
+        if not on_gpu:
+            use_huge_pages(self.tables.weights_host)
 
     def forward(self, indices: Tensor, offsets: Tensor) -> Tensor:
         return self.tables(indices, offsets)
@@ -138,6 +144,36 @@ class FbgemmLookup(nn.Module):
         # SGD keeps none and FBGEMM lists none.
         found = self.tables.split_optimizer_states()
         return [states[0] for states in found] if found else [weight[:, :0] for weight in self.weights]
+
+
+class CompiledUpdateLookup(FbgemmLookup):
+    """FBGEMM's lookup, and our update, of tables with row-wise AdaGrad on a CPU."""
+
+    def __init__(self, tables: Sequence[TableConfig], learning_rate: float, device: torch.device, seed: int) -> None:
+        super().__init__(tables, learning_rate, device, seed)
+        self.learning_rate, self.dims = learning_rate, [table.dim for table in tables]
+        self.first_rows = [0, *accumulate(table.rows for table in tables[:-1])]
+        self.anchor = torch.empty(0, requires_grad=True)
+
+    def forward(self, indices: Tensor, offsets: Tensor) -> Tensor:
+        return _LookupWithUpdate.apply(self.anchor, indices, offsets, self)
+
+
+class _LookupWithUpdate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, anchor: Tensor, indices: Tensor, offsets: Tensor, lookup: CompiledUpdateLookup) -> Tensor:
+        ctx.save_for_backward(indices, offsets)
+        ctx.lookup = lookup
+        return lookup.tables(indices, offsets)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, None, None, None]:
+        lookup, tables = ctx.lookup, ctx.lookup.tables
+        rowwise_adagrad_backward(
+            gradient, tables.weights_host.detach(), tables.momentum1_host, *ctx.saved_tensors, lookup.dims,
+            lookup.first_rows, lookup.learning_rate,
+        )  # fmt: skip
+        return None, None, None, None
 
 
 class TorchLookup(nn.Module):

@@ -90,6 +90,30 @@ def table_batched_embedding_backward(call: Call) -> Cost:
 
 
 @model(
+    "compiled_embedding_backward",
+    title="Table-batched embedding, backward fused with row-wise Adagrad",
+    operators=("workbench::rowwise_adagrad_backward",),
+    formula="F = (L - U) D + 4 U D; Q = g B D + i (L + B) + 2 U (s D + 4)",
+    symbols=_SYMBOLS + "; g bytes of an element of the gradient, U distinct rows",
+    source="as FBGEMM's (table_batched_embedding_backward)",
+    limits="How many rows are distinct is not recorded: U = L, at most all rows, an upper bound. The sorting of "
+    "indices is not counted.",
+)
+def compiled_embedding_backward(call: Call) -> Cost:
+    """rowwise_adagrad_backward(gradient, weights, a moment of each row, indices, offsets, ...)."""
+    gradient, weights, moments, indices, offsets = map(call.tensor, range(5))
+    if not moments.numel:
+        raise Unknown("no table has a row")
+    dim = weights.numel / moments.numel
+    states, values_a_row, update_flops = _OPTIMIZERS["rowwise_adagrad"]
+    return embedding_backward_cost(
+        indices.numel, offsets.numel - 1, dim, weights.item_bytes, _STATE_BYTES * (states * dim + values_a_row),
+        update_flops=update_flops, grad_bytes=gradient.item_bytes, index_bytes=indices.item_bytes,
+        table_bytes=weights.bytes,
+    )  # fmt: skip
+
+
+@model(
     "sample_weights_backward",
     title="Table-batched embedding, gradient of the weights of lookups",
     operators=tuple(layouts.SAMPLE_WEIGHTS_BACKWARD),

@@ -60,7 +60,7 @@ def triad(target, first, second, passes):
 
 
 @intrinsic
-def _prefetch(typing_context, array, index):
+def prefetch_line(typing_context, array, index):
     """Ask for the line of array[index], as __builtin_prefetch does; no effect on any value."""
 
     def generate(context, builder, signature, arguments):
@@ -94,7 +94,7 @@ def gather(row_words: int, prefetch: bool) -> Callable[[np.ndarray, np.ndarray, 
                 if prefetch:
                     ahead = (draws[i + PREFETCH_DISTANCE] & (rows - 1)) * row_words
                     for line in range(lines):
-                        _prefetch(table, ahead + line * LINE_WORDS)
+                        prefetch_line(table, ahead + line * LINE_WORDS)
                 first = (draws[i] & (rows - 1)) * row_words
                 for line in range(lines):
                     total += table[first + line * LINE_WORDS] ^ number

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.workloads.training.compiled import as_array, compiled, on_threads
+from workbench.embeddings.compiled import as_array, compiled, on_threads
 
 _BLOCK = 4  # vectors that are multiplied at once
+_SAMPLES_A_THREAD = 256
 
 
 class Concatenation(nn.Module):
@@ -94,7 +95,9 @@ def dot_interaction(bottom: Tensor, embeddings: list[Tensor], vector_of: Tensor)
             f"{len(vector_of)} embeddings of {samples} samples and {dim} columns are needed, not {columns}"
         )
     joined = bottom.new_empty(samples, dim + vectors * (vectors - 1) // 2)
-    on_threads(samples, _join, as_array(bottom), _arrays(embeddings), as_array(vector_of), as_array(joined))
+    on_threads(
+        samples, _SAMPLES_A_THREAD, _join, as_array(bottom), _arrays(embeddings), as_array(vector_of), as_array(joined)
+    )
     return joined
 
 
@@ -106,8 +109,8 @@ def _dot_interaction_backward(
     of_bottom = torch.empty_like(bottom, memory_format=torch.contiguous_format)
     of_embeddings = bottom.new_empty(sum(embedding.numel() for embedding in embeddings))
     on_threads(
-        len(bottom), _separate, as_array(gradient), as_array(bottom), _arrays(embeddings), as_array(vector_of),
-        as_array(of_bottom), _arrays(_shaped_as(embeddings, of_embeddings)),
+        len(bottom), _SAMPLES_A_THREAD, _separate, as_array(gradient), as_array(bottom), _arrays(embeddings),
+        as_array(vector_of), as_array(of_bottom), _arrays(_shaped_as(embeddings, of_embeddings)),
     )  # fmt: skip
     return of_bottom, of_embeddings
 

@@ -1,4 +1,4 @@
-"""Loops over a batch's samples, compiled: for what plain torch would send through memory several times."""
+"""Loops over memory, compiled: for what plain torch would send through memory several times."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LEAST_PART = 256  # samples or columns: less is not worth another thread
-
 # Sums may be reordered and products fused, as in any matrix product; NaN and infinity stay what they are.
 compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 
 
-def on_threads(count: int, kernel: Callable, *arrays: object) -> None:
-    """kernel(begin, end, *arrays) for parts of range(count), on as many threads as torch has. Parts must not depend on
-    each other: which thread has one then changes no bit."""
-    threads = min(torch.get_num_threads(), -(-count // _LEAST_PART))
+def on_threads(count: int, least: int, kernel: Callable, *arrays: object) -> None:
+    """kernel(begin, end, *arrays) for parts of range(count), on as many threads as torch has, each worth `least`.
+
+    Parts must not depend on each other: which thread has one then changes no bit.
+    """
+    threads = min(torch.get_num_threads(), -(-count // least))
     if threads <= 1:
         kernel(0, count, *arrays)
         return
