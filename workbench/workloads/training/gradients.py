@@ -1,6 +1,7 @@
 """Gradients of the replicated parameters, summed over ranks while the backward pass still runs."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from workbench.embeddings.link import Link, Transfer
 
 
 class SummedGradients:
-    """One flat buffer behind the gradients of each bucket of parameters: one all-reduce a bucket, without a copy.
+    """One flat buffer behind the gradients of each bucket of parameters: one all-reduce a bucket.
 
     The backward pass reaches the top MLP first and the bottom MLP last, so `buckets` come in that order: the sum over
     ranks of a bucket starts when its last gradient is there, and hides behind what follows. With `overlap=False` all
@@ -34,26 +35,35 @@ class SummedGradients:
 
 class _Bucket:
     def __init__(self, parameters: Sequence[nn.Parameter], link: Link, overlap: bool) -> None:
-        self.link, self.overlap = link, overlap and link.ranks > 1
-        self.size = self.missing = len(parameters)
+        self.parameters, self.link, self.overlap = parameters, link, overlap and link.ranks > 1
         self.transfer: Transfer | None = None
         sizes = [parameter.numel() for parameter in parameters]
         self.flat = torch.zeros(sum(sizes) + 2, device=parameters[0].device)
         *gradients, self.extra = self.flat.split([*sizes, 2])
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.view_as(parameter)  # autograd adds into a gradient that is there
-            parameter.register_post_accumulate_grad_hook(self._arrived)
+        self.gradients = [each.view_as(parameter) for each, parameter in zip(gradients, parameters, strict=True)]
+        self.missing = set(range(len(parameters)))
+        for place, parameter in enumerate(parameters):
+            parameter.register_post_accumulate_grad_hook(partial(self._arrived, place))
 
     def reset(self) -> None:
-        self.flat.zero_()
-        self.missing = self.size
+        # With nothing there to add to, autograd hands over the gradient that it made.
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.missing = set(range(len(self.parameters)))
 
-    def _arrived(self, _: Tensor) -> None:
-        self.missing -= 1
-        if self.missing == 0 and self.overlap:
+    def _arrived(self, place: int, parameter: nn.Parameter) -> None:
+        self._put(place, parameter.grad)
+        if not self.missing and self.overlap:
             self.transfer = self.link.all_reduce("backward", self.flat)
 
+    def _put(self, place: int, gradient: Tensor | float) -> None:
+        self.gradients[place][...] = gradient
+        self.parameters[place].grad = self.gradients[place]
+        self.missing.discard(place)
+
     def finish(self) -> None:
+        for place in sorted(self.missing):  # the loss does not depend on it
+            self._put(place, 0.0)
         if self.link.ranks > 1:
             transfer = self.transfer or self.link.all_reduce("backward", self.flat)
             self.link.wait(transfer, "gradient_all_reduce", "backward")
