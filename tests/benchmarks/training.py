@@ -43,7 +43,7 @@ from workbench.workloads.training.train import make_trainer
 
 PRESET = "torchrec-peer"
 ENGINES = ("workbench", "torchrec")
-BLOCK, UNTIMED, WARMUP_PAIRS = 14, 2, 2  # steps of a block; the first ones find the other engine's data in the caches
+BLOCK, UNTIMED, WARMUP_PAIRS = 8, 2, 3  # steps of a block; the first ones find the other engine's data in the caches
 BOUND_STEPS = 100
 LEAST_RATIO = {1: 1.5, 10: 1.3}  # by ids a feature
 SAME_LOSS = 1e-5

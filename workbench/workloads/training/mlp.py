@@ -55,16 +55,24 @@ class _FusedLayers(torch.autograd.Function):
         inputs_of, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
         of_parameters: list[Tensor] = []
         for layer in reversed(range(layers)):
-            of_parameters = [_of_weight(gradient, inputs_of[layer]), gradient.sum(0), *of_parameters]
+            of_bias = gradient.sum(0)  # before the product, while the caches still hold the gradient
+            of_parameters = [_of_weight(gradient, inputs_of[layer]), of_bias, *of_parameters]
             if layer:
-                gradient = _product(gradient, weights[layer].t())
+                gradient = _of_inputs(gradient, weights[layer])
                 torch.ops.aten.threshold_backward.grad_input(gradient, inputs_of[layer], 0, grad_input=gradient)
-        return _product(gradient, weights[0].t()) if ctx.needs_input_grad[0] else None, *of_parameters
+        return _of_inputs(gradient, weights[0]) if ctx.needs_input_grad[0] else None, *of_parameters
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
     """What torch.compile makes of a linear layer on CPUs."""
     return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, then, [], "")
+
+
+def _of_inputs(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The inputs' gradient [B, K], of the outputs' gradient [B, N] and the weight [N, K]."""
+    if len(weight) == 1:  # nothing is added up: no work for a kernel of oneDNN's
+        return gradient * weight
+    return _product(gradient, weight.t())
 
 
 def _of_weight(gradient: Tensor, inputs: Tensor) -> Tensor:
