@@ -105,8 +105,11 @@ class Recorder:
         self.enabled = directory is not None
         self.step = -1
         # Deques: several threads append while the flushing thread takes from the other end, without a lock.
-        self._closed: deque[dict | SpanLine] = deque()
+        self._closed: deque[dict | SpanLine | list] = deque()
         self._metrics: deque[tuple] = deque()
+        # Adds a span as a list whose first element makes the `SpanLine` of it, where the recorder writes: for those who
+        # have no time. To be called where the recorder is on.
+        self.add_unmade: Callable[[list], None] = self._closed.append
         if not self.enabled:
             return
         self._directory = Path(directory)
@@ -175,6 +178,7 @@ class Recorder:
         with self._lock:
             # A few at a time: each write lets other threads run, which would wait for a long one's encoding.
             while spans := list(itertools.islice(_drain(self._closed), _SPANS_A_WRITE)):
+                spans = [span[0](span) if type(span) is list else span for span in spans]
                 if self.device:
                     for span in spans:
                         if isinstance(span, dict):

@@ -47,8 +47,9 @@ class EarlierStarts:
         self._requests: list[SpanLine] = []
         self._latencies: list[tuple[int, float]] = []
 
-    def add_line(self, line: SpanLine) -> None:
-        """As `Recorder.add_line`."""
+    def add_unmade(self, span: list) -> None:
+        """As `Recorder.add_unmade`."""
+        line = span[0](span)
         self._recorder.add_line(line)
         if line.name in ("request", "send_delay"):
             self._requests.append(line)

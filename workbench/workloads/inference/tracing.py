@@ -11,9 +11,9 @@ goes on. So a span's `cpu_ns` includes its children on the same lane, and not th
 
 import asyncio
 import heapq
+import itertools
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from concurrent.futures import Executor
@@ -27,38 +27,30 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(
 _VENDOR = "recsys-workbench="
 _STEP = re.compile(_VENDOR + r"(\d{1,15})")
 _OFF = Recorder(None)
-# To read a thread's CPU clock is a system call, and amid a request's work a third of what tracing costs. Until a
-# reading is so old, the time that has passed on the thread since counts as CPU time: it errs where the thread was
-# interrupted, and by no more.
+# To read a thread's CPU clock is a system call, and amid a request's work a third of what tracing costs. Time that has
+# passed on a thread counts as CPU time until it is so much: it errs where the thread was interrupted, by no more.
 _READING_HOLDS_NS = 100_000
 
 
 class _SpanIds:
-    """Random ids, drawn a thousand at a time: one by one they would be a fifth of a span's cost."""
-
-    _DRAWN = 1024
+    """16 hexadecimal digits each: some that are this process's, and a number."""
 
     def __init__(self) -> None:
-        self._unused: list[str] = []
+        self.numbers = itertools.count(1)
+        self.draw()
 
-    def forget(self) -> None:
-        """Begin anew, with other ids."""
-        self._unused = []
+    def draw(self) -> None:
+        """Take digits that no other process has."""
+        self._process = os.urandom(4).hex()
 
-    def next(self) -> str:
-        """16 hexadecimal digits, not all zero."""
-        while True:
-            try:
-                return self._unused.pop()
-            except IndexError:  # asked for, and not before: other threads take some too
-                digits = os.urandom(8 * self._DRAWN).hex()
-                drawn = (digits[at : at + 16] for at in range(0, len(digits), 16))
-                self._unused = [each for each in drawn if each.strip("0")]
+    def of(self, number: int) -> str:
+        """The id of the span that drew this number."""
+        return f"{self._process}{number & 0xFFFFFFFF:08x}"
 
 
 _span_ids = _SpanIds()
-# Servers are forked from one process: each must draw ids of its own.
-os.register_at_fork(after_in_child=_span_ids.forget)
+# Servers are forked from one process: each must have ids of its own.
+os.register_at_fork(after_in_child=_span_ids.draw)
 
 
 class TraceContext(NamedTuple):
@@ -73,8 +65,8 @@ class TraceContext(NamedTuple):
     @classmethod
     def new(cls, step: int = -1, sampled: bool = True) -> "TraceContext":
         """The root of a new trace. One that is not sampled has no span, but its calls must name one."""
-        parent = "" if sampled else _span_ids.next()
-        return cls(_span_ids.next() + _span_ids.next(), parent, step, sampled)
+        parent = "" if sampled else _span_ids.of(next(_span_ids.numbers))
+        return cls(os.urandom(16).hex(), parent, step, sampled)
 
     @classmethod
     def received(cls, metadata: Iterable[tuple[str, str]]) -> "TraceContext":
@@ -93,28 +85,67 @@ class TraceContext(NamedTuple):
         return (("traceparent", f"00-{self.trace}-{self.parent}-{self.sampled:02x}"), *step)
 
 
+# A span on its way to the recorder is a list, made into a line where the recorder writes: amid numpy and torch all that
+# Python does has left the caches when its turn comes, and takes four times as long as in a loop of its own.
+_NAME, _BYTES, _TAGS, _NUMBER = 1, 2, 3, 4
+_REST = 5  # and on: the lane, the span around it, kind, start, CPU time at the start, phase, source; end, CPU time then
+
+
+def _line(span: list) -> SpanLine:
+    """The line of a span that has closed."""
+    _, name, message_bytes, tags, number, lane, around, kind, start_ns, start_cpu_ns, phase, source, end_ns, cpu_ns = (
+        span
+    )
+    received = lane.received
+    parent = received.parent if around is None else _span_ids.of(around[_NUMBER])
+    while not phase and around is not None:  # it passes on inwards
+        around, phase = around[_REST + 1], around[_REST + 5]
+    return SpanLine(
+        name=name, kind=kind, start_ns=start_ns, duration_ns=end_ns - start_ns, lane=lane.name, phase=phase,
+        step=received.step, message_bytes=message_bytes, cpu_ns=max(cpu_ns - start_cpu_ns, 0), trace=received.trace,
+        span=_span_ids.of(number), parent=parent, source=source, tags=tags,
+    )  # fmt: skip
+
+
+class _Clock:
+    """What lanes have been told of a thread's CPU time: up to `read_ns`, when it was last read, and `told_ns` more."""
+
+    __slots__ = ("read_ns", "told_ns")
+
+    def __init__(self, read_ns: int) -> None:
+        self.read_ns, self.told_ns = read_ns, 0
+
+
+_loop_clock = _Clock(0)  # of the thread of the event loop, of which a process has one
+
+
 class Lane:
     """One strand of a request's work: one task, and the threads that it waits for.
 
-    It is the context manager of all its spans, and calls little: amid numpy and torch every function of ours has left
-    the caches, and takes four times as long as in a loop of its own.
+    It is the context manager of all its spans.
     """
 
-    def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: SpanLine | None = None) -> None:
+    __slots__ = (
+        "_add", "_away", "_clock", "_cpu_ns", "_open", "_recorded", "_told_ns", "name", "received", "recorder",
+    )  # fmt: skip
+
+    def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: list | None = None) -> None:
         self.recorder, self.name, self.received = recorder if context.sampled else _OFF, name, context
-        # The innermost comes last, and that of the lane which this one branches off first.
-        self._open = [around] if around else []
-        self._thread = threading.get_ident()  # of the event loop
-        # The lane's CPU time when the clock was last read, when that was, and what it is ahead of the thread's.
-        self._cpu_ns = self._read_ns = self._cpu_offset_ns = 0
+        self._recorded, self._add = self.recorder.enabled, self.recorder.add_unmade
+        # The innermost comes last; the first is the one of the lane which this one branches off, if it does.
+        self._open = [around]
+        # The lane's CPU time at the moment since which a thread has run it, and nobody been told of what it spent.
+        self._cpu_ns, self._told_ns = 0, time.monotonic_ns()
+        self._clock = _loop_clock  # of that thread
+        self._away = False  # whether it is one of a pool
 
     @property
     def context(self) -> TraceContext:
         """Where a call that is made now hangs."""
-        received = self.received
-        if not self._open:
+        received, around = self.received, self._open[-1]
+        if around is None:
             return received
-        return TraceContext(received.trace, self._open[-1].span, received.step, received.sampled)
+        return TraceContext(received.trace, _span_ids.of(around[_NUMBER]), received.step, received.sampled)
 
     def span(
         self,
@@ -133,19 +164,16 @@ class Lane:
         `start_ns` says that it began before this moment, `phase` passes on to all spans inside, the others are as in
         `schema.Span`.
         """
-        if not self.recorder.enabled:
+        if not self._recorded:
             return _OFF.span(name)
-        received, parent = self.received, self.received.parent
-        if self._open:
-            around = self._open[-1]
-            parent, phase = around.span, phase or around.phase
         now_ns = time.monotonic_ns()
-        line = SpanLine(
-            name=name, kind=kind, start_ns=start_ns or now_ns, duration_ns=0, lane=self.name, phase=phase,
-            step=received.step, message_bytes=message_bytes, cpu_ns=self._cpu_at(now_ns), trace=received.trace,
-            span=_span_ids.next(), parent=parent, source=source, tags=tags,
+        since_ns = now_ns - self._told_ns
+        cpu_ns = self._cpu_ns + since_ns if since_ns <= _READING_HOLDS_NS else self._cpu_at(now_ns)
+        opened = self._open
+        opened.append(
+            [_line, name, message_bytes, tags, next(_span_ids.numbers), self, opened[-1], kind, start_ns or now_ns,
+             cpu_ns, phase, source]
         )  # fmt: skip
-        self._open.append(line)
         return self
 
     def __enter__(self) -> None:
@@ -153,57 +181,71 @@ class Lane:
 
     def __exit__(self, error_type: type | None, *_) -> None:
         end_ns = time.monotonic_ns()
-        line = self._open.pop()
+        span = self._open.pop()
+        since_ns = end_ns - self._told_ns
+        span += (end_ns, self._cpu_ns + since_ns if since_ns <= _READING_HOLDS_NS else self._cpu_at(end_ns))
         if error_type is not None:
-            line.tags = f"{line.tags} error".strip()
-        line.duration_ns = end_ns - line.start_ns
-        line.cpu_ns = self._cpu_at(end_ns) - line.cpu_ns
-        self.recorder.add_line(line)
+            span[_TAGS] = f"{span[_TAGS]} error".strip()
+        self._add(span)
 
     def note(self, *, message_bytes: int | None = None, tags: str = "") -> None:
         """Add what is known only now to the span that is open."""
-        if self._open:
-            line = self._open[-1]
-            line.message_bytes, line.tags = message_bytes, tags or line.tags
+        span = self._open[-1]
+        if span is not None:
+            span[_BYTES], span[_TAGS] = message_bytes, tags or span[_TAGS]
 
     def branch(self, name: str) -> "Lane":
         """A lane for work that runs beside this one, caused by the span that is open now."""
-        return Lane(self.recorder, f"{self.name}/{name}", self.received, self._open[-1] if self._open else None)
+        return Lane(self.recorder, f"{self.name}/{name}", self.received, self._open[-1])
 
     async def run(self, work: Coroutine) -> Any:
         """Await `work` as this lane's, counting its CPU time."""
-        return await (_Counted(self, work) if self.recorder.enabled else work)
+        return await (_Counted(self, work) if self._recorded else work)
 
     async def run_on(self, pool: Executor, function: Callable, *arguments: Any) -> Any:
         """function(*arguments) on a thread of `pool` while the lane's task waits for it, counting its CPU time."""
         loop = asyncio.get_running_loop()
-        if not self.recorder.enabled:
+        if not self._recorded:
             return await loop.run_in_executor(pool, function, *arguments)
-        spent_ns: list[int] = []
-
-        def counted() -> Any:
-            began_ns = time.thread_time_ns()
-            try:
-                return function(*arguments)
-            finally:
-                spent_ns.append(time.thread_time_ns() - began_ns)
-
+        # The thread may begin before this one has let go of the task: from here on the lane is the thread's.
+        self._pauses()
+        self._away = True
+        began_ns = time.monotonic_ns()
+        done = loop.run_in_executor(pool, self._counted, function, arguments)
+        handing_ns = min(time.monotonic_ns() - began_ns, _READING_HOLDS_NS)
+        _loop_clock.told_ns += handing_ns
         try:
-            return await loop.run_in_executor(pool, counted)
+            return await done
         finally:
-            # Added here and not on the thread, where a span of its own may be open: it is part of those around.
-            self._cpu_ns += sum(spent_ns)
-            self._cpu_offset_ns += sum(spent_ns)
+            self._clock = _loop_clock
+            self._cpu_ns += handing_ns
+
+    def _counted(self, function: Callable, arguments: tuple) -> Any:
+        """On a thread that the lane's task waits for: from here on its CPU time is the lane's."""
+        clock = self._clock = _Clock(time.thread_time_ns())
+        self._told_ns = time.monotonic_ns()
+        try:
+            return function(*arguments)
+        finally:
+            if self._clock is clock:  # else the task was cancelled, and goes on by itself
+                self._pauses()
+
+    def _pauses(self) -> None:
+        """The thread that runs the lane ends to."""
+        now_ns = time.monotonic_ns()
+        since_ns = now_ns - self._told_ns
+        if since_ns <= _READING_HOLDS_NS:
+            self._cpu_ns += since_ns
+            self._clock.told_ns += since_ns
+        else:
+            self._cpu_at(now_ns)
 
     def _cpu_at(self, now_ns: int) -> int:
-        """The lane's CPU clock at `now_ns` (`time.monotonic_ns`), to be compared with others on the same thread: a
-        worker's spans begin and end on it, and count its time alone."""
-        if threading.get_ident() != self._thread:
-            return time.thread_time_ns()
-        since_ns = now_ns - self._read_ns
-        if since_ns <= _READING_HOLDS_NS:
-            return self._cpu_ns + since_ns
-        self._cpu_ns, self._read_ns = time.thread_time_ns() + self._cpu_offset_ns, now_ns
+        """The lane's CPU time at `now_ns` (`time.monotonic_ns`): the time that has passed, but no more than this thread
+        has spent and nobody been told of."""
+        clock, read_ns = self._clock, time.thread_time_ns()
+        self._cpu_ns += min(now_ns - self._told_ns, max(read_ns - clock.read_ns - clock.told_ns, 0))
+        self._told_ns, clock.read_ns, clock.told_ns = now_ns, read_ns, 0
         return self._cpu_ns
 
 
@@ -216,15 +258,16 @@ class _Counted:
     def __await__(self) -> Generator[Any, Any, Any]:
         lane, step, argument = self.lane, self.work.send, None
         while True:
-            # From here on the event loop's CPU time is the lane's.
-            lane._cpu_offset_ns = lane._cpu_ns - time.thread_time_ns()
-            lane._read_ns = time.monotonic_ns()
+            lane._told_ns = time.monotonic_ns()
             try:
                 waiting_for = step(argument)
             except StopIteration as finished:
                 return finished.value
             finally:
-                lane._cpu_ns = lane._cpu_at(time.monotonic_ns())
+                if lane._away:
+                    lane._away = False
+                else:
+                    lane._pauses()
             try:
                 step, argument = self.work.send, (yield waiting_for)
             except BaseException as error:
