@@ -87,19 +87,18 @@ class TraceContext(NamedTuple):
 
 # A span on its way to the recorder is a list, made into a line where the recorder writes: amid numpy and torch all that
 # Python does has left the caches when its turn comes, and takes four times as long as in a loop of its own.
-_NAME, _BYTES, _TAGS, _NUMBER = 1, 2, 3, 4
-_REST = 5  # and on: the lane, the span around it, kind, start, CPU time at the start, phase, source; end, CPU time then
+# `_line` names its places; these are read or changed while it is open.
+_NAME, _BYTES, _TAGS, _NUMBER, _AROUND, _PHASE = 1, 2, 3, 4, 6, 10
 
 
 def _line(span: list) -> SpanLine:
     """The line of a span that has closed."""
-    _, name, message_bytes, tags, number, lane, around, kind, start_ns, start_cpu_ns, phase, source, end_ns, cpu_ns = (
-        span
-    )
+    name, message_bytes, tags, number, lane, around, kind, start_ns, start_cpu_ns, phase, source, *ends = span[1:]
+    end_ns, cpu_ns = ends
     received = lane.received
     parent = received.parent if around is None else _span_ids.of(around[_NUMBER])
     while not phase and around is not None:  # it passes on inwards
-        around, phase = around[_REST + 1], around[_REST + 5]
+        around, phase = around[_AROUND], around[_PHASE]
     return SpanLine(
         name=name, kind=kind, start_ns=start_ns, duration_ns=end_ns - start_ns, lane=lane.name, phase=phase,
         step=received.step, message_bytes=message_bytes, cpu_ns=max(cpu_ns - start_cpu_ns, 0), trace=received.trace,
