@@ -16,7 +16,7 @@ from workbench.errors import InputError
 from workbench.trace import streams
 from workbench.trace.readers import spans
 from workbench.trace.recorder import Recorder
-from workbench.trace.schema import KINDS, TRAFFIC_COLUMNS, Header, Span
+from workbench.trace.schema import KINDS, TRAFFIC_COLUMNS, Header, Span, SpanLine
 
 
 def test_nested_spans_become_events_with_parents(tmp_path):
@@ -36,6 +36,22 @@ def test_nested_spans_become_events_with_parents(tmp_path):
         "main/spans",
     ]
     assert abs(events.loc["step", "start_ns"] - before_ns) < 60e9  # Unix time
+
+
+def test_a_span_may_be_made_where_it_is_written(tmp_path):
+    made_by = []
+
+    def make(span):
+        made_by.append(threading.current_thread().name)
+        return SpanLine(name=span[1], kind="compute", start_ns=span[2], duration_ns=5)
+
+    with Recorder(tmp_path, "p") as recorder:
+        for number in range(3):
+            recorder.add_unmade([make, f"span {number}", number])
+        while len(made_by) < 3:
+            time.sleep(0.01)
+    assert spans.read(tmp_path / "p.spans.jsonl").events["name"].tolist() == ["span 0", "span 1", "span 2"]
+    assert set(made_by) == {"recorder"}
 
 
 def test_an_exception_closes_its_span_and_passes_on(tmp_path):

@@ -118,6 +118,17 @@ def test_summed_gradients_are_the_gradients():
     assert len(storages) == 2  # one flat buffer a bucket
 
 
+def test_a_parameter_that_the_loss_does_not_depend_on_has_no_gradient():
+    used, unused = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    summed = SummedGradients([(Link(0, 1, Recorder(None), WireBytes(), "dense"), [used, unused])], overlap=True)
+    for loss, expected in ((used.sum() + unused.sum(), 1.0), (used.sum(), 0.0)):
+        summed.start(torch.tensor(0.0), torch.tensor(0.0))
+        loss.backward()
+        summed.finish()
+        assert used.grad.tolist() == [1.0, 1.0]
+        assert unused.grad.tolist() == [expected] * 2  # and not what an earlier step left
+
+
 @pytest.mark.parametrize("sizes", [(3, 8, 5, 1), (3, 16, 32, 7), (3, 4)])  # 16 times 3: its gradient is transposed
 def test_fused_layers_are_the_layers(sizes):
     torch.manual_seed(0)
