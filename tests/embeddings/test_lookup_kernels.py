@@ -55,7 +55,7 @@ def test_the_compiled_update_is_the_same_for_any_number_of_threads():
     torch.testing.assert_close(found[0], plain.weights + plain.states)  # rows of 17 bits take two passes of the sort
 
 
-@pytest.mark.parametrize("kernel", ["fbgemm", "torch"])
+@pytest.mark.parametrize("kernel", ["fbgemm", "auto", "torch"])
 def test_pooling_is_a_sum_of_rows_and_an_empty_bag_is_zero(kernel):
     lookup = make_lookup(TABLES, kernel, 0.1, "cpu", seed=0)
     lengths = torch.tensor([[2, 0], [1, 3]], dtype=torch.int32)
@@ -73,11 +73,12 @@ def test_weights_depend_on_name_and_seed_not_on_neighbours():
     assert both.weights[1].abs().max() <= 7**-0.5
 
 
-@pytest.mark.parametrize("kernel", ["fbgemm", "torch"])
-def test_an_index_outside_its_table_stops_the_program(kernel):
+@pytest.mark.parametrize("index", [7, -1])
+@pytest.mark.parametrize("kernel", ["fbgemm", "auto", "torch"])
+def test_an_index_outside_its_table_stops_the_program(kernel, index):
     lookup = make_lookup(TABLES, kernel, 0.1, "cpu", 0)
     with pytest.raises(RuntimeError):
-        lookup(torch.tensor([0, 7]), offsets(torch.tensor([[1], [1]])))
+        lookup(torch.tensor([0, index]), offsets(torch.tensor([[1], [1]])))
 
 
 def test_dims_that_fbgemm_does_not_take():

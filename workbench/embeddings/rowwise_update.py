@@ -30,6 +30,8 @@ def rowwise_adagrad_backward(
     `weights` fp32 has all rows of all tables, one after the other, `moments` fp32 [rows of all tables] their state.
     Table t's begin at row `first_rows[t]`; indices [n] and offsets [tables * bags + 1] are as in `make_lookup`.
     """
+    if not (weights.is_contiguous() and moments.is_contiguous()):
+        raise ValueError("tables that are changed in place must be contiguous")
     rows = np.diff([*first_rows, len(moments)])
     columns, first_weights = (np.cumsum(sizes) - sizes for sizes in (np.array(dims), np.array(dims) * rows))
     on_threads(
