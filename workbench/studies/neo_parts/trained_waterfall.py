@@ -2,8 +2,8 @@
 
 All runs are of the training workload and take turns in one pair of ranks: each seed trains every setting once, in
 random order. Batches are made before the first step, as readers on other machines would. Tables lie whole on a rank,
-since column-wise ones train with fp32 rows only, and once balanced they stay where they are. All settings take the
-torch path, since FBGEMM's CPU kernels know fp32 rows only. So each differs from the one before in one thing.
+and once balanced they stay where they are. All settings take the torch path, since FBGEMM's CPU kernels know fp32 rows
+only. So each differs from the one before in one thing.
 """
 
 import tempfile
