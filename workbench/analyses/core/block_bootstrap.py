@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 DRAWS = 1000
+_VALUES_AT_ONCE = 1 << 20  # that are drawn before their percentiles are taken
 _INDEPENDENT_BELOW = 0.05  # an autocorrelation that small ends the sum over lags
 
 
@@ -20,10 +21,12 @@ def percentile_draws(values: np.ndarray, percentiles: Sequence[float], seed: int
     blocks = -(-count // length)
     around = np.concatenate([values, values[: length - 1]])
     windows = np.lib.stride_tricks.sliding_window_view(around, length)
-    found = np.empty((draws, len(percentiles)))
-    for row in found:
-        row[:] = np.percentile(windows[random.integers(0, count, blocks)].ravel()[:count], percentiles)
-    return found
+    starts = random.integers(0, count, (draws, blocks))
+    found = []
+    for some in np.array_split(starts, -(-starts.size * length // _VALUES_AT_ONCE)):
+        drawn = windows[some].reshape(len(some), -1)[:, :count]
+        found.append(np.percentile(drawn, percentiles, axis=1, overwrite_input=True).T)
+    return np.concatenate(found)
 
 
 def interval_95(draws: np.ndarray) -> np.ndarray:

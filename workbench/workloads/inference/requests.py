@@ -4,6 +4,7 @@ A feature of the user is the same for all items of a request with its `session_r
 for each. Rows follow Zipf's law and bag lengths a lognormal one, as in the click log (`data/sessions.py`).
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def make_requests(model: ModelConfig, sizes: Sequence[int], seed: int) -> Iterat
     for items, group in itertools.groupby(sizes):
         stop = first + len(list(group))
         for start in range(first, stop, _CHUNK):
-            yield from _drawn(model, items, np.arange(start, min(start + _CHUNK, stop)), seed)
+            yield from _drawn(model, items, range(start, min(start + _CHUNK, stop)), seed)
         first = stop
 
 
@@ -65,8 +66,10 @@ def expected_lookups(model: ModelConfig, items: int, seed: int, count: int = 64)
     return totals / count
 
 
-def _drawn(model: ModelConfig, items: int, numbers: np.ndarray, seed: int) -> list[Request]:
-    keys = derive(np.uint64(seed), numbers)
+# A study asks many deployments the same: what the planner counts, warm-up and run begin with the same requests.
+@functools.lru_cache(maxsize=8)
+def _drawn(model: ModelConfig, items: int, numbers: range, seed: int) -> list[Request]:
+    keys = derive(np.uint64(seed), np.array(numbers))
     item = np.arange(items)
     dense_bits = derive(derive(derive(keys, _DENSE)[:, None], item)[:, :, None], np.arange(model.dense_features))
     dense = ndtri(uniform(dense_bits)).astype(np.float32)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.embeddings.compiled import as_array, compiled, on_threads
+from workbench.workloads.training.tile_product import COLUMNS, ROWS, multiply
 
-_BLOCK = 4  # vectors that are multiplied at once
 _SAMPLES_A_THREAD = 256
 
 
@@ -198,31 +198,12 @@ def _join(begin, end, bottom, embeddings, vector_of, joined):
 
 
 @compiled
-def _weighted_sums(weights, vectors, sums):
-    """sums [R, D] = weights [R, R] x vectors [R, D], four by four vectors at a time; R is a multiple of four."""
-    for i in range(0, len(weights), _BLOCK):
-        a, b, c, d = sums[i], sums[i + 1], sums[i + 2], sums[i + 3]
-        sums[i : i + _BLOCK] = 0
-        for j in range(0, len(weights), _BLOCK):
-            e, f, g, h = vectors[j], vectors[j + 1], vectors[j + 2], vectors[j + 3]
-            ae, af, ag, ah = weights[i, j], weights[i, j + 1], weights[i, j + 2], weights[i, j + 3]
-            be, bf, bg, bh = weights[i + 1, j], weights[i + 1, j + 1], weights[i + 1, j + 2], weights[i + 1, j + 3]
-            ce, cf, cg, ch = weights[i + 2, j], weights[i + 2, j + 1], weights[i + 2, j + 2], weights[i + 2, j + 3]
-            de, df, dg, dh = weights[i + 3, j], weights[i + 3, j + 1], weights[i + 3, j + 2], weights[i + 3, j + 3]
-            for k in range(len(a)):
-                a[k] += ae * e[k] + af * f[k] + ag * g[k] + ah * h[k]
-                b[k] += be * e[k] + bf * f[k] + bg * g[k] + bh * h[k]
-                c[k] += ce * e[k] + cf * f[k] + cg * g[k] + ch * h[k]
-                d[k] += de * e[k] + df * f[k] + dg * g[k] + dh * h[k]
-
-
-@compiled
 def _separate(begin, end, gradient, bottom, embeddings, vector_of, of_bottom, of_embeddings):
     """Samples `begin` to `end` of the backward pass: a vector's gradient is the sum of the others, each weighted by
     its pair's gradient."""
     dim, count = bottom.shape[1], len(vector_of) + 1
-    rows = -(-count // _BLOCK) * _BLOCK  # the last ones stay zero
-    vectors, of_vectors = np.zeros((rows, dim), np.float32), np.empty((rows, dim), np.float32)
+    rows, columns = -(-count // ROWS) * ROWS, -(-dim // COLUMNS) * COLUMNS  # the last ones stay zero
+    vectors, of_vectors = np.zeros((rows, columns), np.float32), np.empty((rows, columns), np.float32)
     of_products = np.zeros((rows, rows), np.float32)  # symmetric, with a zero diagonal
     for sample in range(begin, end):
         _vectors_of(sample, bottom, embeddings, vector_of, vectors)
@@ -232,7 +213,7 @@ def _separate(begin, end, gradient, bottom, embeddings, vector_of, of_bottom, of
             for first in range(second):
                 of_products[second, first] = of_products[first, second] = of_pairs[pair]
                 pair += 1
-        _weighted_sums(of_products, vectors, of_vectors)
+        multiply(of_products, vectors, of_vectors)
         directly, of_row = gradient[sample], of_bottom[sample]
         for column in range(dim):
             of_row[column] = directly[column] + of_vectors[0, column]
