@@ -104,8 +104,12 @@ def test_requests_begin_when_they_were_to_be_sent_and_are_there_before_that_is_k
     with Recorder(tmp_path, "client") as recorder:
         starts = EarlierStarts(recorder)
         lane = Lane(starts, "request-0", TraceContext.new(7))
-        with lane.span("request"), lane.span("rpc", kind="communication"):
-            pass
+
+        async def work():
+            with lane.span("request"), lane.span("rpc", kind="communication"):
+                pass
+
+        asyncio.run(lane.run(work()))
         starts.step = 7
         starts.metric("latency_ns", 4000)
         recorder.flush()

@@ -56,12 +56,57 @@ def test_cpu_time_is_that_of_the_span_it_was_spent_in(tmp_path):
     assert cpu_ns["handler"] == pytest.approx(9_000_000, abs=1_500_000)
 
 
+def test_a_branch_names_what_caused_it_though_its_lines_are_made_first(tmp_path):
+    recorder = Recorder(tmp_path, "main")
+    lane = Lane(recorder, "request-0", TraceContext.new(0))
+
+    async def called(beside):
+        with beside.span("call"):
+            pass
+
+    async def work():
+        with lane.span("handler", phase="net-0"):
+            beside = lane.branch("shard-0")
+            await beside.run(called(beside))
+            recorder.flush()  # while the lane goes on
+            assert spans.read(tmp_path / "main.spans.jsonl").events["name"].tolist() == ["call"]
+
+    asyncio.run(lane.run(work()))
+    recorder.close()
+    found = spans.read(tmp_path / "main.spans.jsonl").events.set_index("name")
+    assert found["parent_span_id"]["call"] == found["span_id"]["handler"] != 0
+    assert found["lane"]["call"].startswith("request-0/shard-0") and "shard" not in found["lane"]["handler"]
+    assert (found["phase"] == "net-0").all()
+
+
+def test_spans_of_a_failure_end_with_it(tmp_path):
+    recorder = Recorder(tmp_path, "main")
+    lane = Lane(recorder, "request-0", TraceContext.new(0))
+
+    async def work():
+        with lane.span("handler", tags="warmup"):
+            with lane.span("deserialize", kind="serialization", message_bytes=5):
+                pass
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        asyncio.run(lane.run(work()))
+    recorder.close()
+    found = spans.read(tmp_path / "main.spans.jsonl").events.set_index("name")
+    assert found["tags"].to_dict() == {"deserialize": "", "handler": "warmup error"}
+    assert found["message_bytes"]["deserialize"] == 5
+
+
 def test_forked_processes_draw_span_ids_of_their_own(tmp_path):
     def drawn(process):
         recorder = Recorder(tmp_path, process)
         lane = Lane(recorder, "request-0", TraceContext.new(0))
-        with lane.span("handler"):
-            pass
+
+        async def work():
+            with lane.span("handler"):
+                pass
+
+        asyncio.run(lane.run(work()))
         recorder.close()
 
     child = os.fork()

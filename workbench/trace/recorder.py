@@ -27,7 +27,7 @@ from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, 
 # Often, since while many spans are encoded the process's other threads wait; a batch of metrics has its own overhead.
 SPANS_SECONDS, METRICS_SECONDS = 0.1, 0.5
 HEARTBEAT_SECONDS = 5.0
-_SPANS_A_WRITE = 64
+_ADDED_A_WRITE = 4
 _MARKS = "marks"  # where a span keeps its device marks until they are resolved
 
 METRICS_SCHEMA = pa.schema(
@@ -107,8 +107,8 @@ class Recorder:
         # Deques: several threads append while the flushing thread takes from the other end, without a lock.
         self._closed: deque[dict | SpanLine | list] = deque()
         self._metrics: deque[tuple] = deque()
-        # Adds a span as a list whose first element makes the `SpanLine` of it, where the recorder writes: for those who
-        # have no time. To be called where the recorder is on.
+        # Adds spans as a list whose first element makes their `SpanLine`s of it, where the recorder writes: for those
+        # who have no time. To be called where the recorder is on.
         self.add_unmade: Callable[[list], None] = self._closed.append
         if not self.enabled:
             return
@@ -177,8 +177,8 @@ class Recorder:
     def _write_spans(self) -> None:
         with self._lock:
             # A few at a time: each write lets other threads run, which would wait for a long one's encoding.
-            while spans := list(itertools.islice(_drain(self._closed), _SPANS_A_WRITE)):
-                spans = [span[0](span) if type(span) is list else span for span in spans]
+            while spans := list(itertools.islice(_drain(self._closed), _ADDED_A_WRITE)):
+                spans = [line for span in spans for line in (span[0](span) if type(span) is list else (span,))]
                 if self.device:
                     for span in spans:
                         if isinstance(span, dict):

@@ -37,7 +37,7 @@ _LOGGED = ":::MLLOG "
 class EarlierStarts:
     """A recorder for `RankClient` that learns only afterwards when its requests were to be sent.
 
-    Spans are recorded as they close, so that a kill loses no more of them than elsewhere. Those that begin when a
+    Spans are recorded as they end, so that a kill loses no more of them than elsewhere. Those that begin when a
     request was to be sent are recorded once more when that is known, and latencies only then.
     """
 
@@ -47,12 +47,12 @@ class EarlierStarts:
         self._requests: list[SpanLine] = []
         self._latencies: list[tuple[int, float]] = []
 
-    def add_unmade(self, span: list) -> None:
+    def add_unmade(self, spans: list) -> None:
         """As `Recorder.add_unmade`."""
-        line = span[0](span)
-        self._recorder.add_line(line)
-        if line.name in ("request", "send_delay"):
-            self._requests.append(line)
+        for line in spans[0](spans):
+            self._recorder.add_line(line)
+            if line.name in ("request", "send_delay"):
+                self._requests.append(line)
 
     def metric(self, name: str, value: float) -> None:
         """As `Recorder.metric`."""

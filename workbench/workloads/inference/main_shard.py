@@ -131,7 +131,7 @@ class MainShard:
                     reply = encode_scores(scores)
                     lane.note(message_bytes=len(reply))
         # A counter of the whole process, gRPC's own threads included; of one request only while it is alone.
-        self._recorder.step = lane.context.step
+        self._recorder.step = lane.received.step
         self._recorder.metric("process_cpu_ns", time.process_time_ns())
         return reply
 

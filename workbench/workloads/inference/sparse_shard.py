@@ -67,7 +67,7 @@ class SparseShard:
             with lane.span("serialize", kind="serialization"):
                 reply = encode_pooled(request.version, pooled.numpy())
                 lane.note(message_bytes=len(reply))
-        self._recorder.step = lane.context.step
+        self._recorder.step = lane.received.step
         self._recorder.metric("process_cpu_ns", time.process_time_ns())
         return reply
 

@@ -10,6 +10,7 @@ goes on. So a span's `cpu_ns` includes its children on the same lane, and not th
 """
 
 import asyncio
+import bisect
 import heapq
 import itertools
 import os
@@ -27,9 +28,6 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(
 _VENDOR = "recsys-workbench="
 _STEP = re.compile(_VENDOR + r"(\d{1,15})")
 _OFF = Recorder(None)
-# To read a thread's CPU clock is a system call, and amid a request's work a third of what tracing costs. Time that has
-# passed on a thread counts as CPU time until it is so much: it errs where the thread was interrupted, by no more.
-_READING_HOLDS_NS = 100_000
 
 
 class _SpanIds:
@@ -85,58 +83,51 @@ class TraceContext(NamedTuple):
         return (("traceparent", f"00-{self.trace}-{self.parent}-{self.sampled:02x}"), *step)
 
 
-# A span on its way to the recorder is a list, made into a line where the recorder writes: amid numpy and torch all that
-# Python does has left the caches when its turn comes, and takes four times as long as in a loop of its own.
-# `_line` names its places; these are read or changed while it is open.
-_NAME, _BYTES, _TAGS, _NUMBER, _AROUND, _PHASE = 1, 2, 3, 4, 6, 10
+# To read a thread's CPU clock is a system call, and amid a request's work a third of what tracing would cost. A stretch
+# of the event loop that is no longer than this counts as CPU time without: it errs where the thread was interrupted.
+_READING_HOLDS_NS = 100_000
+# Amid numpy and torch all that Python does has left the caches when its turn comes, and takes four times as long as in
+# a loop of its own. So an open span is a list, and all else is worked out where the recorder writes (`_lines`). Of its
+# places these are read or changed while it is open:
+_NAME, _BYTES, _TAGS, _NUMBER, _AROUND, _PHASE = range(6)
 
 
-def _line(span: list) -> SpanLine:
-    """The line of a span that has closed."""
-    name, message_bytes, tags, number, lane, around, kind, start_ns, start_cpu_ns, phase, source, *ends = span[1:]
-    end_ns, cpu_ns = ends
-    received = lane.received
-    parent = received.parent if around is None else _span_ids.of(around[_NUMBER])
-    while not phase and around is not None:  # it passes on inwards
-        around, phase = around[_AROUND], around[_PHASE]
-    return SpanLine(
-        name=name, kind=kind, start_ns=start_ns, duration_ns=end_ns - start_ns, lane=lane.name, phase=phase,
-        step=received.step, message_bytes=message_bytes, cpu_ns=max(cpu_ns - start_cpu_ns, 0), trace=received.trace,
-        span=_span_ids.of(number), parent=parent, source=source, tags=tags,
-    )  # fmt: skip
-
-
-class _Clock:
-    """What lanes have been told of a thread's CPU time: up to `read_ns`, when it was last read, and `told_ns` more."""
+class _LoopClock:
+    """What lanes have been told of the event loop's CPU time: up to `read_ns`, when it was last read, and `told_ns`
+    more."""
 
     __slots__ = ("read_ns", "told_ns")
 
-    def __init__(self, read_ns: int) -> None:
+    def __init__(self) -> None:
+        self.read_ns = self.told_ns = 0
+
+    def read(self, passed_ns: int) -> int:
+        """CPU time of the `passed_ns` that end now: all of them, but no more than this thread has spent and nobody
+        been told of."""
+        read_ns = time.thread_time_ns()
+        untold_ns = max(read_ns - self.read_ns - self.told_ns, 0)
         self.read_ns, self.told_ns = read_ns, 0
+        return min(passed_ns, untold_ns)
 
 
-_loop_clock = _Clock(0)  # of the thread of the event loop, of which a process has one
+_loop_clock = _LoopClock()  # a process has one such loop
 
 
 class Lane:
     """One strand of a request's work: one task, and the threads that it waits for.
 
-    It is the context manager of all its spans.
+    It is the context manager of all its spans. They are recorded when `run` ends.
     """
 
-    __slots__ = (
-        "_add", "_away", "_clock", "_cpu_ns", "_open", "_recorded", "_told_ns", "name", "received", "recorder",
-    )  # fmt: skip
+    __slots__ = ("_closed", "_open", "_recorded", "_stretches", "name", "received", "recorder")
 
     def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: list | None = None) -> None:
         self.recorder, self.name, self.received = recorder if context.sampled else _OFF, name, context
-        self._recorded, self._add = self.recorder.enabled, self.recorder.add_unmade
+        self._recorded = self.recorder.enabled
         # The innermost comes last; the first is the one of the lane which this one branches off, if it does.
-        self._open = [around]
-        # The lane's CPU time at the moment since which a thread has run it, and nobody been told of what it spent.
-        self._cpu_ns, self._told_ns = 0, time.monotonic_ns()
-        self._clock = _loop_clock  # of that thread
-        self._away = False  # whether it is one of a pool
+        self._open: list[list | None] = [around]
+        self._closed: list[list] = []
+        self._stretches: list[tuple[int, int, int]] = []  # a thread ran the lane: from, to, CPU time meanwhile; all ns
 
     @property
     def context(self) -> TraceContext:
@@ -144,7 +135,7 @@ class Lane:
         received, around = self.received, self._open[-1]
         if around is None:
             return received
-        return TraceContext(received.trace, _span_ids.of(around[_NUMBER]), received.step, received.sampled)
+        return TraceContext(received.trace, _id_of(around), received.step, received.sampled)
 
     def span(
         self,
@@ -165,27 +156,19 @@ class Lane:
         """
         if not self._recorded:
             return _OFF.span(name)
-        now_ns = time.monotonic_ns()
-        since_ns = now_ns - self._told_ns
-        cpu_ns = self._cpu_ns + since_ns if since_ns <= _READING_HOLDS_NS else self._cpu_at(now_ns)
         opened = self._open
-        opened.append(
-            [_line, name, message_bytes, tags, next(_span_ids.numbers), self, opened[-1], kind, start_ns or now_ns,
-             cpu_ns, phase, source]
-        )  # fmt: skip
+        opened.append([name, message_bytes, tags, 0, opened[-1], phase, kind, source, start_ns, time.monotonic_ns()])
         return self
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, error_type: type | None, *_) -> None:
-        end_ns = time.monotonic_ns()
         span = self._open.pop()
-        since_ns = end_ns - self._told_ns
-        span += (end_ns, self._cpu_ns + since_ns if since_ns <= _READING_HOLDS_NS else self._cpu_at(end_ns))
+        span.append(time.monotonic_ns())
         if error_type is not None:
             span[_TAGS] = f"{span[_TAGS]} error".strip()
-        self._add(span)
+        self._closed.append(span)
 
     def note(self, *, message_bytes: int | None = None, tags: str = "") -> None:
         """Add what is known only now to the span that is open."""
@@ -195,82 +178,107 @@ class Lane:
 
     def branch(self, name: str) -> "Lane":
         """A lane for work that runs beside this one, caused by the span that is open now."""
-        return Lane(self.recorder, f"{self.name}/{name}", self.received, self._open[-1])
+        around = self._open[-1]
+        if around is not None:
+            _id_of(around)  # drawn here and now: the other lane's lines name it, maybe before this one's are made
+        return Lane(self.recorder, f"{self.name}/{name}", self.received, around)
 
     async def run(self, work: Coroutine) -> Any:
-        """Await `work` as this lane's, counting its CPU time."""
-        return await (_Counted(self, work) if self._recorded else work)
+        """Await `work`, all that this lane does, counting its CPU time; then record its spans."""
+        if not self._recorded:
+            return await work
+        try:
+            return await _Counted(self._stretches, work)
+        finally:
+            self.recorder.add_unmade([_lines, self])
 
     async def run_on(self, pool: Executor, function: Callable, *arguments: Any) -> Any:
         """function(*arguments) on a thread of `pool` while the lane's task waits for it, counting its CPU time."""
         loop = asyncio.get_running_loop()
         if not self._recorded:
             return await loop.run_in_executor(pool, function, *arguments)
-        # The thread may begin before this one has let go of the task: from here on the lane is the thread's.
-        self._pauses()
-        self._away = True
-        began_ns = time.monotonic_ns()
-        done = loop.run_in_executor(pool, self._counted, function, arguments)
-        handing_ns = min(time.monotonic_ns() - began_ns, _READING_HOLDS_NS)
-        _loop_clock.told_ns += handing_ns
-        try:
-            return await done
-        finally:
-            self._clock = _loop_clock
-            self._cpu_ns += handing_ns
+        return await loop.run_in_executor(pool, self._counted, function, arguments)
 
     def _counted(self, function: Callable, arguments: tuple) -> Any:
-        """On a thread that the lane's task waits for: from here on its CPU time is the lane's."""
-        clock = self._clock = _Clock(time.thread_time_ns())
-        self._told_ns = time.monotonic_ns()
+        began_ns, began_cpu_ns = time.monotonic_ns(), time.thread_time_ns()
         try:
             return function(*arguments)
         finally:
-            if self._clock is clock:  # else the task was cancelled, and goes on by itself
-                self._pauses()
-
-    def _pauses(self) -> None:
-        """The thread that runs the lane ends to."""
-        now_ns = time.monotonic_ns()
-        since_ns = now_ns - self._told_ns
-        if since_ns <= _READING_HOLDS_NS:
-            self._cpu_ns += since_ns
-            self._clock.told_ns += since_ns
-        else:
-            self._cpu_at(now_ns)
-
-    def _cpu_at(self, now_ns: int) -> int:
-        """The lane's CPU time at `now_ns` (`time.monotonic_ns`): the time that has passed, but no more than this thread
-        has spent and nobody been told of."""
-        clock, read_ns = self._clock, time.thread_time_ns()
-        self._cpu_ns += min(now_ns - self._told_ns, max(read_ns - clock.read_ns - clock.told_ns, 0))
-        self._told_ns, clock.read_ns, clock.told_ns = now_ns, read_ns, 0
-        return self._cpu_ns
+            self._stretches.append((began_ns, time.monotonic_ns(), time.thread_time_ns() - began_cpu_ns))
 
 
 class _Counted:
     """Awaits a coroutine and counts, for its lane, the CPU time of each stretch between two waits."""
 
-    def __init__(self, lane: Lane, work: Coroutine) -> None:
-        self.lane, self.work = lane, work
+    __slots__ = ("stretches", "work")
+
+    def __init__(self, stretches: list, work: Coroutine) -> None:
+        self.stretches, self.work = stretches, work
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        lane, step, argument = self.lane, self.work.send, None
+        work, count, now_ns, clock = self.work, self.stretches.append, time.monotonic_ns, _loop_clock
+        step, argument = work.send, None
         while True:
-            lane._told_ns = time.monotonic_ns()
+            began_ns = now_ns()
             try:
                 waiting_for = step(argument)
             except StopIteration as finished:
                 return finished.value
             finally:
-                if lane._away:
-                    lane._away = False
+                ended_ns = now_ns()
+                cpu_ns = ended_ns - began_ns
+                if cpu_ns <= _READING_HOLDS_NS:
+                    clock.told_ns += cpu_ns
                 else:
-                    lane._pauses()
+                    cpu_ns = clock.read(cpu_ns)
+                count((began_ns, ended_ns, cpu_ns))
             try:
-                step, argument = self.work.send, (yield waiting_for)
+                step, argument = work.send, (yield waiting_for)
             except BaseException as error:
-                step, argument = self.work.throw, error
+                step, argument = work.throw, error
+
+
+def _id_of(span: list) -> str:
+    """Its id, drawn when it is first asked for."""
+    if not span[_NUMBER]:
+        span[_NUMBER] = next(_span_ids.numbers)
+    return _span_ids.of(span[_NUMBER])
+
+
+def _lines(unmade: list) -> Iterator[SpanLine]:
+    """The lines of a lane that has ended."""
+    lane: Lane = unmade[1]
+    received, cpu_until_ns = lane.received, _cpu_clock(lane._stretches)
+    for span in lane._closed:
+        name, message_bytes, tags, _, around, phase, kind, source, start_ns, opened_ns, end_ns = span
+        parent = received.parent if around is None else _id_of(around)
+        while not phase and around is not None:  # it passes on inwards
+            around, phase = around[_AROUND], around[_PHASE]
+        start_ns = start_ns or opened_ns
+        yield SpanLine(
+            name=name, kind=kind, start_ns=start_ns, duration_ns=end_ns - start_ns, lane=lane.name, phase=phase,
+            step=received.step, message_bytes=message_bytes, cpu_ns=cpu_until_ns(end_ns) - cpu_until_ns(opened_ns),
+            trace=received.trace, span=_id_of(span), parent=parent, source=source, tags=tags,
+        )  # fmt: skip
+
+
+def _cpu_clock(stretches: list[tuple[int, int, int]]) -> Callable[[int], int]:
+    """A lane's CPU time at a moment, ns: that of a stretch is spread evenly over it. A thread's may begin just before
+    the loop's that handed it the work has ended: then the loop's counts as a whole."""
+    stretches = sorted(stretches)
+    begins = [begin_ns for begin_ns, _, _ in stretches]
+    before_ns = [0, *itertools.accumulate(cpu_ns for _, _, cpu_ns in stretches)]
+
+    def until_ns(moment_ns: int) -> int:
+        place = bisect.bisect_right(begins, moment_ns) - 1
+        if place < 0:
+            return 0
+        begin_ns, end_ns, cpu_ns = stretches[place]
+        if moment_ns < end_ns:
+            cpu_ns = cpu_ns * (moment_ns - begin_ns) // (end_ns - begin_ns)
+        return before_ns[place] + cpu_ns
+
+    return until_ns
 
 
 class LaneNames:
