@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 
 from dashboards.components.definitions import explained
 from workbench.analyses.core.result import Result, plain
-from workbench.units import format_value
+from workbench.units import format_row
 
 _ROWS_SHOWN, _CHOICES_SHOWN = 14, 8  # longer tables scroll in themselves
 _MOST_ROWS = 5_000  # more would choke the browser; `workbench analyze --format csv` has them all
@@ -85,8 +85,7 @@ def frame_grid(
 
 def _row(row: dict) -> dict:
     """Raw values, and beside them what people see: one formatter, in Python, for pages, reports and terminals."""
-    shown = {str(key): format_value(str(key), value) for key, value in row.items()}
-    return {**{str(key): plain(value) for key, value in row.items()}, "_shown": shown}
+    return {**{str(key): plain(value) for key, value in row.items()}, "_shown": format_row(row)}
 
 
 def _column(key: str, title: str, explanation: str, values: pd.Series) -> dict:
