@@ -108,7 +108,8 @@ def progress_reporter() -> tuple[Progress, Callable[[str, float], None]]:
 
     Without a terminal it prints a line when the text changes, so that logs show where the work is.
     """
-    screen = Console(file=sys.stderr)
+    # FORCE_COLOR is about colours: a pipe that gets them is still no place for a bar that moves.
+    screen = Console(file=sys.stderr, force_terminal=sys.stderr.isatty())
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
         console=screen, disable=not screen.is_terminal, transient=True,
