@@ -16,6 +16,7 @@ _ROWS_SHOWN, _CHOICES_SHOWN = 14, 8  # longer tables scroll in themselves
 _MOST_ROWS = 5_000  # more would choke the browser; `workbench analyze --format csv` has them all
 _COLUMNS_SHOWN = 12  # beside more, the first stays in sight
 _ROW_PIXELS, _HEADER_PIXELS = 31, 40
+_MOST_WIDTH, _FIRST_WIDTH = 260, 400  # the first tells rows apart: names that begin alike are read to their end
 _LEAST_WIDTH, _LETTER_PIXELS, _PADDING_PIXELS = 84, 7, 26  # a header breaks between its words, never inside one
 # Narrow columns under headers of several lines; the types of values are known already; CSV takes the raw ones.
 _COLUMN = {
@@ -66,6 +67,8 @@ def frame_grid(
         "autoSizeStrategy": {"type": "fitCellContents", "skipHeader": True, "scaleUpToFitGridWidth": True},
     }
     columns = [_column(str(key), *header(key), frame[key]) for key in frame.columns]
+    if columns:
+        columns[0]["maxWidth"] = _FIRST_WIDTH
     if len(columns) > _COLUMNS_SHOWN:
         columns[0]["pinned"] = "left"
     choosing = {}
@@ -100,6 +103,6 @@ def _column(key: str, title: str, explanation: str, values: pd.Series) -> dict:
         "valueFormatter": {"function": "shown(params)"},
         "filter": "agNumberColumnFilter" if numeric else "agTextColumnFilter",
         "minWidth": max(_LEAST_WIDTH, longest_word * _LETTER_PIXELS + _PADDING_PIXELS),
-        "maxWidth": 260,
+        "maxWidth": _MOST_WIDTH,
         **({"type": "rightAligned", "sortingOrder": ["desc", "asc", None]} if numeric else {}),
     }
