@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from workbench.analyses.core.request_parts import PARTS
 from workbench.analyses.core.result import Result
 from workbench.units import format_value
 
@@ -20,7 +21,7 @@ def _roofline(result: Result) -> Iterator[str]:
     for row in best:
         yield (
             f"The biggest headroom is in {row['name']} ({row['bound']}): "
-            f"{format_value('_share', row['headroom_share'])} of the busy time is beyond its roof."
+            f"at its roof it would save {format_value('_share', row['headroom_share'])} of the busy time."
         )
 
 
@@ -33,4 +34,16 @@ def _communication(result: Result) -> Iterator[str]:
         yield f"Rank {rank} arrives last most often: {last[rank]} times of {sum(last.values())}."
 
 
-_SENTENCES: dict[str, Callable[[Result], Iterator[str]]] = {"roofline": _roofline, "communication": _communication}
+def _latency(result: Result) -> Iterator[str]:
+    shares = {part: result.summary[f"{part}_share"] for part in PARTS}
+    largest = max(shares, key=shares.get)
+    median_ns = result.table.set_index("percentile")["latency_ns"][50.0]
+    yield (
+        f"The median request takes {format_value('_ns', median_ns)}; the largest part of a request's time is "
+        f"{largest}, {format_value('_share', shares[largest])}."
+    )
+
+
+_SENTENCES: dict[str, Callable[[Result], Iterator[str]]] = {
+    "roofline": _roofline, "communication": _communication, "latency": _latency,
+}  # fmt: skip

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from workbench.units import format_bytes, format_decimal, format_ns, format_value
+from workbench.units import format_bytes, format_decimal, format_ns, format_row, format_value
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ from workbench.units import format_bytes, format_decimal, format_ns, format_valu
 )
 def test_format_value(key, value, shown):
     assert format_value(key, value) == shown
+
+
+def test_a_row_may_have_a_unit_of_its_own():
+    row = {"quantity": "P50", "ours": 4.47e7, "low": math.nan, "cores": 2.0, "paper": "+1 %", "unit": "ns"}
+    assert list(format_row(row).values()) == ["P50", "44.7 ms", "-", "2.00", "+1 %", "ns"]
+    assert format_row({"ours": 4.47e7, "unit": "1"})["ours"] == "4.47e+07"
 
 
 def test_negative_and_huge_values():

@@ -18,7 +18,7 @@ from rich.table import Table
 from workbench.analyses.core.result import Result
 from workbench.errors import InputError
 from workbench.metrics import define
-from workbench.units import format_value, printable
+from workbench.units import format_row, format_value, printable
 
 # A pipe has no width: wide enough that no column of ours is cut.
 _PIPE_WIDTH = 240
@@ -92,7 +92,7 @@ def print_frame(screen: Console, frame: pd.DataFrame, rows: int = _TABLE_ROWS) -
         numeric = pd.api.types.is_numeric_dtype(frame[column])
         table.add_column(str(column), justify="right" if numeric else "left", overflow="ellipsis", max_width=44)
     for row in frame.head(rows).to_dict("records"):
-        table.add_row(*(_escape(format_value(str(key), value)) for key, value in row.items()))
+        table.add_row(*map(_escape, format_row(row).values()))
     screen.print(table)
     if len(frame) > rows:
         screen.print(f"  ... {len(frame) - rows} more rows: --format json or csv shows all", markup=False)
@@ -108,7 +108,8 @@ def progress_reporter() -> tuple[Progress, Callable[[str, float], None]]:
 
     Without a terminal it prints a line when the text changes, so that logs show where the work is.
     """
-    screen = Console(file=sys.stderr)
+    # FORCE_COLOR is about colours: a pipe that gets them is still no place for a bar that moves.
+    screen = Console(file=sys.stderr, force_terminal=sys.stderr.isatty())
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
         console=screen, disable=not screen.is_terminal, transient=True,

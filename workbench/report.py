@@ -15,7 +15,7 @@ from workbench.errors import InputError
 from workbench.figures import figure
 from workbench.metrics import define
 from workbench.trace.run import Run
-from workbench.units import format_value
+from workbench.units import format_row, format_value
 
 _ROWS = 40
 _FACTS = (
@@ -78,7 +78,7 @@ def _html(figure: Figure) -> str:
 
 
 def _rows(table: pd.DataFrame) -> list[list[str]]:
-    return [[format_value(str(k), v) for k, v in row.items()] for row in table.to_dict("records")]
+    return [list(format_row(row).values()) for row in table.to_dict("records")]
 
 
 def _scalars(summary: dict) -> list[tuple[str, object]]:

@@ -7,6 +7,7 @@ import math
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _DECIMAL = ("", "k", "M", "G", "T", "P", "E")
+_COMPARED = ("ours", "low", "high", "paper")  # in the unit that their row names
 _TIME = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
 
 
@@ -50,6 +51,12 @@ def format_value(key: str, value: object) -> str:
         if key == suffix.removeprefix("_") or key.endswith(suffix):
             return show(value)
     return f"{value:,}" if isinstance(value, int) else _significant(value)
+
+
+def format_row(row: dict) -> dict[str, str]:
+    """Every value of a row by its key; of a study's row in ns, the compared values too: 4.47e7 -> '44.7 ms'."""
+    times = _COMPARED if row.get("unit") == "ns" else ()
+    return {str(key): format_value(f"{key}_ns" if key in times else str(key), value) for key, value in row.items()}
 
 
 def _significant(value: float) -> str:

@@ -10,12 +10,13 @@ from dash.development.base_component import Component
 
 from dashboards.components.definitions import explained
 from workbench.analyses.core.result import Result, plain
-from workbench.units import format_value
+from workbench.units import format_row
 
 _ROWS_SHOWN, _CHOICES_SHOWN = 14, 8  # longer tables scroll in themselves
 _MOST_ROWS = 5_000  # more would choke the browser; `workbench analyze --format csv` has them all
 _COLUMNS_SHOWN = 12  # beside more, the first stays in sight
 _ROW_PIXELS, _HEADER_PIXELS = 31, 40
+_MOST_WIDTH, _FIRST_WIDTH = 260, 400  # the first tells rows apart: names that begin alike are read to their end
 _LEAST_WIDTH, _LETTER_PIXELS, _PADDING_PIXELS = 84, 7, 26  # a header breaks between its words, never inside one
 # Narrow columns under headers of several lines; the types of values are known already; CSV takes the raw ones.
 _COLUMN = {
@@ -66,6 +67,8 @@ def frame_grid(
         "autoSizeStrategy": {"type": "fitCellContents", "skipHeader": True, "scaleUpToFitGridWidth": True},
     }
     columns = [_column(str(key), *header(key), frame[key]) for key in frame.columns]
+    if columns:
+        columns[0]["maxWidth"] = _FIRST_WIDTH
     if len(columns) > _COLUMNS_SHOWN:
         columns[0]["pinned"] = "left"
     choosing = {}
@@ -85,8 +88,7 @@ def frame_grid(
 
 def _row(row: dict) -> dict:
     """Raw values, and beside them what people see: one formatter, in Python, for pages, reports and terminals."""
-    shown = {str(key): format_value(str(key), value) for key, value in row.items()}
-    return {**{str(key): plain(value) for key, value in row.items()}, "_shown": shown}
+    return {**{str(key): plain(value) for key, value in row.items()}, "_shown": format_row(row)}
 
 
 def _column(key: str, title: str, explanation: str, values: pd.Series) -> dict:
@@ -101,6 +103,6 @@ def _column(key: str, title: str, explanation: str, values: pd.Series) -> dict:
         "valueFormatter": {"function": "shown(params)"},
         "filter": "agNumberColumnFilter" if numeric else "agTextColumnFilter",
         "minWidth": max(_LEAST_WIDTH, longest_word * _LETTER_PIXELS + _PADDING_PIXELS),
-        "maxWidth": 260,
+        "maxWidth": _MOST_WIDTH,
         **({"type": "rightAligned", "sortingOrder": ["desc", "asc", None]} if numeric else {}),
     }

@@ -26,7 +26,7 @@ from workbench.units import format_value
 _KEY_FIGURES = (
     "step_p50_ns", "step_p95_ns", "samples_per_s", "mfu_share", "compute_pct", "communication_pct", "host_pct",
 )  # fmt: skip
-_ANALYSES = ("time", "roofline", "communication")  # the quick ones
+_ANALYSES = ("time", "roofline", "communication", "latency")  # the quick ones
 _OPERATORS = 8
 _OPERATOR_COLUMNS = ["name", "shapes", "duration_per_step_ns", "time_share", "bound", "headroom_share"]
 

@@ -19,6 +19,7 @@ from workbench.studies.core.curves import draw
 from workbench.studies.core.folder import Written, latest
 
 STUDY = "study"  # the word of the URL that names the chosen one
+_FIRST_COLUMNS = ("quantity", "ours", "low", "high", "unit", "source", "paper", "verdict")
 _COLORS = {"reproduced": "teal", "not_reproduced": "red", "inconclusive": "yellow", "not_testable": "gray"}
 
 
@@ -62,7 +63,7 @@ def _detail(written: dict[str, Written], query: Query) -> Component:
         dmc.GridCol(figure_card(draw(curve), f"{name}-{number}"), span={"base": 12, "lg": 6})
         for number, curve in enumerate(result.curves, start=1)
     ]
-    table = result_table(result, name, filter_text=query.get(view.FILTER, ""))
+    table = result_table(result, name, _FIRST_COLUMNS, query.get(view.FILTER, ""))
     return dmc.Stack([*text.notes(result.notes), table, dmc.Grid(figures, gutter="sm")], gap="sm")
 
 

@@ -151,6 +151,11 @@ def test_calls_without_transfers_say_nothing_about_time():
     assert not result.applies and "transfers" in result.notes[0]
 
 
+def test_rpcs_are_no_collectives():
+    result = communication(run_of(span("rpc_operator", "communication", 0, 100)))
+    assert "RPCs, no collectives" in result.reason
+
+
 def test_spans_stand_in_where_no_profiler_watched():
     exchange = [
         span("exchange", "wait", 0, 100 + rank, rank=rank, collective="all_to_all", message_bytes=MB) for rank in (0, 1)

@@ -1,5 +1,7 @@
 """The critical path of runs worked out by hand, of random runs, and of public traces."""
 
+import math
+
 import numpy as np
 import pytest
 from hand_made import EPOCH_NS, event, kernel, run_of, span
@@ -187,6 +189,7 @@ def test_steps_that_do_not_follow_one_another_are_windows_of_their_own():
 def test_spans_alone_and_no_events():
     run = run_of(span("request", "span", 0, 10), span("lookup", "compute", 2, 8))
     assert parts(run)[-1] == ("lookup", 6)
+    assert math.isnan(critical_path(run).summary["step_ns"])  # nothing says what a step is
     for nothing in (Run(run.path), run_of(event("instant", "compute", 3, 3))):
         assert "no event of any length" in critical_path(nothing).reason and len(path_events(nothing)) == 0
 

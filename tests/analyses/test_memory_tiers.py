@@ -251,6 +251,31 @@ def test_copies_over_a_link_are_measured():
     assert (memory["tier"], memory["read_bytes"], memory["source"]) == ("hbm", 1024, "modelled")
     assert (link["tier"], link["read_bytes"], link["time_ns"], link["source"]) == ("pcie", 500, 200, "measured")
     assert math.isnan(memory["time_ns"])  # nothing is known of this device
+    counted = memory_tiers(run, by="measured").table
+    assert set(zip(counted["tier"], counted["read_bytes"], counted["write_bytes"], strict=True)) == {
+        ("pcie", 500, 0), ("hbm", 0, 500),
+    }  # fmt: skip
+    assert set(counted["source"]) == {"measured"} and set(counted["time_ns"]) == {200}
+
+
+def test_what_a_row_cache_moved_in_memory_stands_beside_the_model():
+    fetch = span("row_fetch", "memory", 0, 50, step=1)
+    run = run_with(accesses({step: [list(range(40))] for step in range(4)}), events=[fetch])
+    assert not memory_tiers(run, by="measured").applies and "by=measured" not in str(memory_tiers(run).notes)
+    run.traffic = pd.DataFrame({"event_id": [0], "tier": ["dram"], "read_bytes": [64.0], "write_bytes": [32.0]}).astype(
+        {"tier": "category"}
+    )
+    assert "by=measured" in str(memory_tiers(run).notes)
+    result = memory_tiers(run, by="measured")
+    [moved] = result.table.to_dict("records")
+    assert (moved["operator"], moved["tier"], moved["read_bytes"], moved["write_bytes"]) == (
+        "row_fetch",
+        "dram",
+        64,
+        32,
+    )
+    assert (moved["source"], moved["time_ns"]) == ("measured", 50)
+    assert all(define("memory_tiers", key) is not None for key in result.table)
 
 
 def test_nothing_to_say_without_accesses_or_operators():

@@ -84,7 +84,7 @@ def test_controls_come_from_the_signature_of_the_analysis():
     options = [known["by"], known["cache_rows"]]
     by, cache_rows, filter_rows = controls(options, {"by": "table"}, runs=[]).children
     choice = by.children[1]
-    assert choice.data == ["tier", "operator", "table", "capacity", "phase", "cache"]
+    assert choice.data == ["tier", "operator", "table", "capacity", "phase", "cache", "measured"]
     assert choice.value == "table"
     assert choice.id == {"type": "control", "key": "by", "default": "tier"}
     assert (cache_rows.value, cache_rows.id["default"]) == ("", "")

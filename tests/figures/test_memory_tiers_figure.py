@@ -24,6 +24,12 @@ def test_tiers_are_bars_of_bytes_and_time():
     assert "[MiB]" in fig.layout.xaxis.title.text and "[ms]" in fig.layout.xaxis2.title.text
 
 
+def test_the_time_of_what_was_measured_is_not_called_a_tiers():
+    row = {"operator": "row_fetch", "tier": "dram", "read_bytes": 64.0, "write_bytes": 0.0, "time_ns": 10.0}
+    fig = figure(Result("memory_tiers", pd.DataFrame([row | {"source": "measured"}]), {}))
+    assert fig.layout.xaxis2.title.text == "time of the copies [ns]"
+
+
 def test_phases_are_rows():
     rows = [
         {"phase": phase, "tier": "dram", "read_bytes": 64.0, "write_bytes": 0.0, "time_ns": 10.0, "source": "modelled"}

@@ -74,7 +74,7 @@ def test_counts_are_their_own_interval_and_one_measurement_has_none():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"scale_free": False}, "size of the system"),
+        ({"scale_free": False}, "depends on the machine"),
         ({"fact": None}, "not known"),
         ({"fact": Fact(2.0, "recalled H")}, "from memory"),
         ({"criterion": None}, "no criterion"),
@@ -139,6 +139,7 @@ def test_a_result_survives_json():
 def test_a_curve_is_drawn_with_its_interval_and_the_papers_points():
     figure = draw(CURVE)
     ours, paper = figure.data
+    assert paper.marker.color == "#000000"
     assert (ours.name, paper.name) == ("&lt;b&gt;greedy", "the paper")
     assert (ours.x[0], ours.y[0]) == (8, 1.5)
     assert (ours.error_y.array[0], ours.error_y.arrayminus[0]) == pytest.approx((0.2, 0.3))
@@ -149,6 +150,19 @@ def test_parts_of_a_stack_stand_on_one_another():
     points = [{"cut": "1 shard", "ms": 1.0, "part": part} for part in ("dense", "sparse")]
     figure = draw(Curve(title="t", table=points, x="cut", y="ms", colour="part", style="stack", source="modelled"))
     assert figure.layout.barmode == "stack" and [trace.name for trace in figure.data] == ["dense", "sparse"]
+
+
+def test_values_known_in_different_ways_each_say_how():
+    points = [{"cut": "1 shard", "ms": 1.0, "P50": how, "source": how} for how in ("measured", "modelled")]
+    figure = draw(Curve(title="t", table=points, x="cut", y="ms", colour="P50", style="bar", source="modelled"))
+    assert [trace.name for trace in figure.data] == ["measured · measured", "modelled · modelled"]
+    assert figure.layout.title.subtitle.text == "measured and modelled"
+
+
+def test_ticks_of_measured_values_are_short():
+    points = [{"ms": 15.28614, "ratio": 1.0}, {"ms": 1535.3376, "ratio": 1.1}]
+    figure = draw(Curve(title="t", table=points, x="ms", y="ratio", log_x=True, source="measured"))
+    assert figure.layout.xaxis.ticktext == ("15.29", "1,535")
 
 
 def test_logarithmic_bars_begin_a_decade_below_the_least_at_most():

@@ -6,6 +6,7 @@ from workbench.workloads import progress
 def test_lines_where_there_is_no_terminal(capfd, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as under a notebook
     with progress.ProgressLine() as line, progress.ProgressLine(quiet=True) as silent:
         for second in range(1, 13):
             now[0] = float(second)

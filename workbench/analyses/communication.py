@@ -37,6 +37,8 @@ def communication(
     if not ((run.events["kind"] == "communication") | (run.events["collective"] != "")).any():
         return not_applicable("communication", "the run has no collectives")
     found = collectives(run)
+    if found is None and not (run.events["collective"] != "").any():
+        return not_applicable("communication", "the run's communication is RPCs, no collectives: `latency` splits them")
     if found is None:
         return not_applicable("communication", "calls of collectives are here, but not the transfers behind them")
     hosts = hosts_of(run)
@@ -191,7 +193,7 @@ def _notes(run: Run, found: Collectives, calls: pd.DataFrame) -> list[str]:
     elif found.clock_residual_ns >= 0:
         notes.append(
             "ranks' clocks were taken as they are: the ends of synchronising collectives differ by "
-            f"{format_ns(found.clock_residual_ns)} (95th percentile)"
+            f"{format_ns(found.clock_residual_ns)} (95th percentile), and so do transfer + wait from the duration"
         )
     if (calls["ceiling_source"] == "promised").any():
         notes.append("the promised ceiling is one device's links, one way, without latency: for groups inside one host")

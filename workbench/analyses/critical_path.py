@@ -5,6 +5,7 @@ What an event had to wait for is worked out in core/event_graph_device.py and co
 walked in core/event_graph.py. It covers every instant of the sampled steps once: its parts sum to their length.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -115,7 +116,7 @@ def _after(run: Run, words: Words, found: EventGraphs, factors: dict[str, float]
 
 def _summary(words: Words, found: EventGraphs, path: pd.DataFrame, steps: int | None) -> dict:
     length_ns = path["path_ns"].sum()
-    steps = steps or sum(len(window.steps) for window in found.windows) or 1
+    steps = steps or sum(len(window.steps) for window in found.windows)
     by_kind = np.bincount(path["kind"], path["path_ns"], len(KINDS)) / length_ns
     by_name = np.bincount(path["name"], path["path_ns"], len(words.names)) / length_ns
     longest = np.argsort(-by_name, kind="stable")[:_LONGEST]
@@ -124,7 +125,7 @@ def _summary(words: Words, found: EventGraphs, path: pd.DataFrame, steps: int | 
     return {
         "length_ns": int(length_ns),
         "steps": steps,
-        "step_ns": length_ns / steps,
+        "step_ns": length_ns / steps if steps else math.nan,  # a server has requests side by side, and no steps
         **{f"{kind}_share": float(share) for kind, share in zip(KINDS, by_kind, strict=True)},
         "late_begin_share": of_delay[LATE_BEGIN],
         "recorded_share": 1 - of_delay[LATE_BEGIN] - of_delay[NOTHING_RECORDED],

@@ -188,5 +188,5 @@ def _notes(requests: _Requests) -> list[str]:
     holes = stacks["unaccounted_ns"] > _UNACCOUNTED_SHARE * stacks["end_to_end_ns"]
     if holes.any():
         largest = format_ns(stacks["unaccounted_ns"].max())
-        notes.append(f"{int(holes.sum())} requests have more than 1 % in no inner span, the most {largest}")
+        notes.append(f"in {holes.sum()} of {len(holes)} requests over 1 % lies in no inner span, at most {largest}")
     return notes

@@ -14,7 +14,7 @@ import pandas as pd
 
 from workbench.analyses.core.access_stream import PARTS, PHASES, ROW_LOOKUP, ROW_PARTS, windows
 from workbench.analyses.core.cache_rows import cache_rows_table
-from workbench.analyses.core.operator_tiers import operator_tiers
+from workbench.analyses.core.operator_tiers import measured_tiers, operator_tiers
 from workbench.analyses.core.rank_share import RankShare
 from workbench.analyses.core.replay import Replay, replay
 from workbench.analyses.core.result import Result, not_applicable
@@ -30,15 +30,15 @@ CACHE_SHARE = 0.1
 def memory_tiers(
     run: Run,
     *,
-    by: Literal["tier", "operator", "table", "capacity", "phase", "cache"] = "tier",
+    by: Literal["tier", "operator", "table", "capacity", "phase", "cache", "measured"] = "tier",
     cache_rows: int | None = None,
     last_level_bytes: float | None = None,
     memory_bytes_per_s: float | None = None,
     backing_bytes_per_s: float | None = None,
 ) -> Result:
     """Rows by memory tier, by operator (its compulsory bytes), by embedding table, by capacity of a software cache (the
-    miss-ratio curve), by phase, or by rank the row cache that the run trained through (cache), as replayed and as
-    measured.
+    miss-ratio curve), by phase, by rank the row cache that the run trained through (cache), as replayed and as
+    measured, or by operator or span the bytes that the run itself counted (measured).
 
     `cache_rows` states the software cache, in rows a rank, that the hit shares hold for. What-if: `last_level_bytes`
     (the whole last cache level) and `memory_bytes_per_s` (what a rank gets from memory) re-cut the same distances; with
@@ -51,6 +51,8 @@ def memory_tiers(
             raise InputError(f"setting {name}={value} must be above 0")
     if by == "cache":
         return _by_cache(run, cache_rows, backing_bytes_per_s)
+    if by == "measured":
+        return _measured(run)
     share = RankShare.of(run)
     share = dataclasses.replace(share, last_level_bytes=last_level_bytes, memory_bytes_per_s=memory_bytes_per_s)
     tables = run.manifest.get("tables", [])
@@ -70,6 +72,8 @@ def memory_tiers(
     else:
         table = _by_tier(replayed, share, split=by == "phase")
     notes = _notes(ranks, replayed, summary, share)
+    if len(run.traffic):
+        notes.append("bytes that the run counted itself are not in the modelled rows: by=measured shows them")
     if len(table) == 0:
         notes.append("the sample is too short for a single row here: sample more steps")
     return Result("memory_tiers", table.assign(source="modelled"), summary, notes)
@@ -137,6 +141,18 @@ def _by_cache(run: Run, cache_rows: int | None, backing_bytes_per_s: float | Non
     if cache_rows is not None or backing_bytes_per_s is not None:
         notes.insert(0, "what-if: capacities or bandwidths are the caller's, not the run's")
     return Result("memory_tiers", table.assign(source="simulated"), whole, notes)
+
+
+def _measured(run: Run) -> Result:
+    """One row an operator or span and tier: what the run counted, such as copies of row caches and to a device."""
+    table = measured_tiers(run)
+    if len(table) == 0:
+        return not_applicable("memory_tiers", "by=measured: the sampled steps counted no bytes of their own")
+    notes = [
+        "bytes are as counted while they were copied, in the sampled steps; times are of the events that copied them, "
+        "with all else that these did and once in every tier they touched: the copies had these bandwidths at least"
+    ]
+    return Result("memory_tiers", _with_shares(table), {}, notes)
 
 
 def _compulsory(run: Run, share: RankShare, by_operator: bool) -> Result:

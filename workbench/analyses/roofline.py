@@ -229,7 +229,8 @@ def _notes(summary: dict, table: pd.DataFrame, on_device: bool) -> list[str]:
         times, whose = "of the kernels launched under a call", "one device"
     else:
         times = "of a call with all that it calls, on the host"
-        whose = f"{summary['threads_per_rank'] or 'all'} cores a rank, {summary['active_ranks']} ranks at work"
+        threads, ranks = summary["threads_per_rank"] or "all", summary["active_ranks"]
+        whose = f"{threads} core{'s' * (threads != 1)} a rank, {ranks} rank{'s' * (ranks != 1)} at work"
     sources = " or ".join(sorted({roof["source"] for roof in summary["roofs"]})) or "unknown"
     notes.append(
         f"times are measured, {times}; bytes are {BYTES_BASIS} (each operand once); ceilings are {sources}, "

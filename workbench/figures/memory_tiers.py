@@ -50,6 +50,8 @@ def _operators(table: pd.DataFrame) -> go.Figure:
     """The operators with the most bytes, one bar each."""
     table, subtitle = theme.first_rows(table, theme.MAX_LARGEST)
     fig = _tiers(table.rename(columns={"operator": "phase"}))
+    known = fig.layout.title.subtitle.text
+    subtitle = ", ".join(filter(None, [known, subtitle]))
     return fig.update_layout(title={"text": "Memory traffic by operator", "subtitle": {"text": subtitle}})
 
 
@@ -76,7 +78,8 @@ def _tiers(table: pd.DataFrame) -> go.Figure:
             hovertemplate=f"{theme.label(tier)}: %{{x:.4g}} {unit}<extra></extra>",
         )  # fmt: skip
     fig.update_xaxes(title="bytes served and written [MiB]", row=1, col=1)
-    fig.update_xaxes(title=f"time at the tier's bandwidth [{unit}]", row=1, col=2)
+    took = "time of the copies" if (table["source"] == "measured").all() else "time at the tier's bandwidth"
+    fig.update_xaxes(title=f"{took} [{unit}]", row=1, col=2)
     fig.update_layout(
         title={"text": "Memory traffic by tier", "subtitle": {"text": " and ".join(dict.fromkeys(table["source"]))}}
     )

@@ -13,8 +13,10 @@ class ProgressLine:
     """A context manager whose `update` says how far it is; with `quiet` it says nothing, as ranks other than 0."""
 
     def __init__(self, quiet: bool = False) -> None:
-        screen = Console(file=sys.stderr)
-        on_terminal = screen.is_terminal
+        # Asked of the stream: FORCE_COLOR, which notebooks set for the processes they start, makes rich take any pipe
+        # for a terminal, and every move of the bar would be a line.
+        on_terminal = sys.stderr.isatty()
+        screen = Console(file=sys.stderr, force_terminal=on_terminal)
         self._bar = Progress(
             BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
             console=screen, disable=quiet or not on_terminal,

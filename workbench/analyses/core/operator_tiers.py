@@ -35,22 +35,33 @@ def operator_tiers(run: Run, share: RankShare, by_operator: bool = False) -> tup
     in_memory = calls.join(per_call, on="operator_id").assign(
         operator=calls["name"].astype("str"), tier=memory, capacity_bytes=capacity_bytes, source="modelled"
     )
-    both = pd.concat([in_memory, _link_copies(run, memory)])
+    copies = _copies(run)
+    # What a cache of rows moved in the memory of operators is theirs already.
+    both = pd.concat([in_memory, copies[~copies["tier"].isin(["hbm", memory])]])
+    return _summed(both, by_operator), len(calls[["process", "step"]].drop_duplicates())
+
+
+def measured_tiers(run: Run) -> pd.DataFrame:
+    """The copies that the sampled steps counted, in every tier: rows as of `operator_tiers` by operator."""
+    return _summed(_copies(run), by_operator=True)
+
+
+def _summed(moved: pd.DataFrame, by_operator: bool) -> pd.DataFrame:
+    """Sums by tier, or by operator and tier with the most bytes first."""
     keys = [*(["operator"] if by_operator else []), "tier", "capacity_bytes", "source"]
     # An unknown time makes the sum unknown.
-    table = both.groupby(keys, dropna=False, sort=False)[_MOVED].agg(lambda column: column.sum(skipna=False))
+    table = moved.groupby(keys, dropna=False, sort=False)[_MOVED].agg(lambda column: column.sum(skipna=False))
     table = table.reset_index()[[*keys[:-1], *_MOVED, "source"]]
     if by_operator:
         moved_bytes = table["read_bytes"] + table["write_bytes"]
         table = table.loc[moved_bytes.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
-    return table, len(calls[["process", "step"]].drop_duplicates())
+    return table
 
 
-def _link_copies(run: Run, memory: str) -> pd.DataFrame:
-    """Measured copies of the sampled steps over anything but the device's memory, by the operator that made them; what
-    a cache of rows moved in the `memory` of operators is theirs already."""
+def _copies(run: Run) -> pd.DataFrame:
+    """Measured copies of the sampled steps, by the operator or span that made them."""
     row = positions(run.events, run.traffic["event_id"].to_numpy())
-    chosen = (~run.traffic["tier"].isin(["hbm", memory]) & (row >= 0)).to_numpy() & sampled(run.events)[row]
+    chosen = (row >= 0) & sampled(run.events)[row]
     copies, row = run.traffic[chosen], row[chosen]
     operator = np.where(recorded(run.events)[row], row, launching_operators(run.events, row))  # spans are their own
     names = run.events["name"].iloc[operator].astype("str").to_numpy()

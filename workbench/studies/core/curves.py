@@ -16,8 +16,8 @@ class Curve:
     """`table` has one dict a point, in the order of drawing; `x`, `y` and `colour` are its columns and name the axes.
 
     A column `low` with `high` is drawn as error bars, a column `label` stands beside the points of a scatter. `source`
-    says how the values are known; `paper` has points of the paper in the same columns, which are drawn apart: sourced
-    ones only.
+    says how the values are known; where values of `colour` are known in different ways, a column `source` says how each
+    is. `paper` has points of the paper in the same columns, which are drawn apart: sourced ones only.
     """
 
     title: str
@@ -42,23 +42,26 @@ def draw(curve: Curve) -> "Figure":
     fig = go.Figure()
     for name in dict.fromkeys(point.get(curve.colour, "ours") for point in curve.table):
         points = [point for point in curve.table if point.get(curve.colour, "ours") == name]
-        _add(fig, curve, points, name=theme.label(name))
+        how = f" · {points[0]['source']}" if "source" in points[0] else ""
+        _add(fig, curve, points, name=theme.label(name) + how)
     if curve.paper:
-        black = {"color": theme.BLACK, "symbol": "diamond-open", "size": 11}
-        _add(fig, curve, curve.paper, name="the paper", **({} if curve.style in _BARS else {"marker": black}))
+        shape = {} if curve.style in _BARS else {"symbol": "diamond-open", "size": 11}
+        _add(fig, curve, curve.paper, name="the paper", marker={"color": theme.BLACK, **shape})
     fig.update_xaxes(title=theme.label(curve.x), type="log" if curve.log_x else None)
     fig.update_yaxes(title=theme.label(curve.y), type="log" if curve.log_y else None, exponentformat="power")
     if curve.style in _BARS:
         fig.update_xaxes(type="category")
     elif curve.style == "line":  # few values, each with its own tick
-        fig.update_xaxes(tickvals=sorted({point[curve.x] for point in curve.table}))
+        ticks = sorted({point[curve.x] for point in curve.table})
+        fig.update_xaxes(tickvals=ticks, ticktext=[f"{tick:,.4g}" for tick in ticks])
     if curve.log_y:
         fig.update_yaxes(dtick=1)
         if curve.style in _BARS:  # whole decades: nobody takes the smallest value for none
             fig.update_yaxes(range=_decades([point[curve.y] for point in curve.table]))
     else:
         fig.update_yaxes(rangemode="tozero")
-    title = {"text": theme.label(curve.title, 100), "subtitle": {"text": curve.source}}
+    sources = dict.fromkeys(point.get("source", curve.source) for point in curve.table)
+    title = {"text": theme.label(curve.title, 100), "subtitle": {"text": " and ".join(sources)}}
     # Beside the plot, a legend of any length leaves title and labels alone.
     legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
     return theme.finish(fig.update_layout(title=title, legend=legend, height=440, barmode=_BARS.get(curve.style)))

@@ -81,7 +81,7 @@ def _verdict(quantity: Quantity, low: float, high: float) -> str:
 def _obstacle(quantity: Quantity) -> str:
     """Why nothing can be judged, or nothing."""
     if not quantity.scale_free:
-        return "it depends on the size of the system"
+        return "it depends on the machine or the size of what runs on it"
     if quantity.fact is None:
         return "the paper's value is not known"
     if not quantity.fact.sourced:

@@ -26,7 +26,9 @@ def part(grid: Grid, shards: Sequence[int]) -> Part:
         if cut.shards == max(shards):
             rows += found.values()
         over_most.append(np.mean([ours.p50_ns / bounds_ns(ours, alone)[1] for ours, alone in pairs]))
-        points += [{"cut": str(cut), "P50": what, "ms": of["ours"] / 1e6} for what, of in found.items()]
+        points += [
+            {"cut": str(cut), "P50": what, "ms": of["ours"] / 1e6, "source": of["source"]} for what, of in found.items()
+        ]
     curve = Curve(
         title=f"{grid.model}: what sharing cores explains of P50", table=points, x="cut", y="ms", colour="P50",
         style="bar", source="modelled",
@@ -52,7 +54,7 @@ def _rows(model: str, cut: Cut, pairs: Sequence[tuple[Served, Served]]) -> dict[
     cores = f"{pairs[0][0].cores} cores"
     bounds = [bounds_ns(*pair) for pair in pairs]
     values = {
-        f"as measured on {cores}": ([ours.p50_ns for ours, _ in pairs], "measured"),
+        f"on {cores}": ([ours.p50_ns for ours, _ in pairs], "measured"),
         "with a core for each server": ([alone.p50_ns for _, alone in pairs], "modelled"),
         f"CPU time over {cores}": ([ours.cpu_ns / ours.cores for ours, _ in pairs], "modelled"),
         f"the least that sharing {cores} allows": ([least_ns for least_ns, _ in bounds], "modelled"),
