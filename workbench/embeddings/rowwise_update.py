@@ -89,15 +89,21 @@ def _update(begin, end, gradient, weights, moments, indices, offsets, dims, tabl
                     prefetch_line(weights, first_weight + ahead * dim + element)
             of_bag = (keys[place] & 0xFFFFFFFF) * width + column
             if new_row:
-                for element in range(dim):
-                    total[element] = gradients[of_bag + element]
-            else:
-                for element in range(dim):
-                    total[element] += gradients[of_bag + element]
+                total[:] = 0
+            _add(total, gradients, of_bag)
             row = keys[place] >> 32
             new_row = place + 1 == len(keys) or keys[place + 1] >> 32 != row
             if new_row:
                 _update_row(total, weights, first_weight + row * dim, moments, first_row + row, learning_rate, epsilon)
+
+
+# Rows are slices whose numbers are counted from 0: an index of which the compiler does not know that it is not negative
+# may mean a place from the array's end, and asking that for every number takes longer than the sum itself.
+@compiled
+def _add(total, gradients, start):
+    gradient = gradients[start : start + len(total)]
+    for element in range(len(total)):
+        total[element] += gradient[element]
 
 
 @compiled
@@ -108,5 +114,6 @@ def _update_row(gradient, weights, weight, moments, row, learning_rate, epsilon)
         squares += gradient[element] * gradient[element]
     moments[row] += squares / np.float32(len(gradient))
     rate = learning_rate / (np.sqrt(moments[row]) + epsilon)
+    weights_of_row = weights[weight : weight + len(gradient)]
     for element in range(len(gradient)):
-        weights[weight + element] -= rate * gradient[element]
+        weights_of_row[element] -= rate * gradient[element]
