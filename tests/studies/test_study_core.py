@@ -5,6 +5,7 @@ import math
 import pytest
 from scipy import stats
 
+from workbench.figures import theme
 from workbench.metrics import define
 from workbench.studies.core.criteria import AtLeast, Between, Within, judge
 from workbench.studies.core.curves import Curve, draw
@@ -147,9 +148,11 @@ def test_a_curve_is_drawn_with_its_interval_and_the_papers_points():
 
 
 def test_parts_of_a_stack_stand_on_one_another():
-    points = [{"cut": "1 shard", "ms": 1.0, "part": part} for part in ("dense", "sparse")]
+    parts = ["dense", "sparse"]
+    points = [{"cut": "1 shard", "ms": 1.0, "part": part} for part in parts]
     figure = draw(Curve(title="t", table=points, x="cut", y="ms", colour="part", style="stack", source="modelled"))
-    assert figure.layout.barmode == "stack" and [trace.name for trace in figure.data] == ["dense", "sparse"]
+    assert figure.layout.barmode == "stack" and [trace.name for trace in figure.data] == parts
+    assert [trace.marker.color for trace in figure.data] == [theme.REQUEST_PART_COLOUR[part] for part in parts]
 
 
 def test_values_known_in_different_ways_each_say_how():

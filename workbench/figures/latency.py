@@ -11,11 +11,6 @@ from workbench.analyses.core.request_parts import CPU_PARTS, EMBEDDED_PARTS, PAR
 from workbench.analyses.core.result import Result
 from workbench.figures import theme
 
-_COLOUR = {
-    "dense": theme.BLUE, "embedded": theme.VERMILLION, "sparse": theme.GREEN, "network": theme.PURPLE,
-    "serialization": theme.ORANGE, "service": theme.SKY, "scheduling": theme.YELLOW, "outside": theme.FADED,
-    "unaccounted": theme.GREY,
-}  # fmt: skip
 _PANELS = {
     "end to end": {part: f"{part}_ns" for part in PARTS},
     "embedded portion": {part: f"embedded_{part}_ns" for part in EMBEDDED_PARTS},
@@ -39,7 +34,7 @@ def _stacks(table: pd.DataFrame, subtitle: str) -> go.Figure:
         for part, key in parts.items():
             fig.add_bar(
                 name=part, legendgroup=part, showlegend=part not in named, orientation="h", x=table[key] / scale,
-                y=list(range(len(table))), marker_color=_COLOUR[part], row=1, col=column,
+                y=list(range(len(table))), marker_color=theme.REQUEST_PART_COLOUR[part], row=1, col=column,
                 hovertemplate=f"{part}: %{{x:.4g}} {unit}<extra></extra>",
             )  # fmt: skip
             named.add(part)
@@ -55,8 +50,8 @@ def _shards(table: pd.DataFrame, subtitle: str) -> go.Figure:
     fig = go.Figure()
     for part, values in parts.items():
         fig.add_bar(
-            name=part, orientation="h", x=values / scale, y=list(range(len(table))), marker_color=_COLOUR[part],
-            customdata=table[["calls", "bounding_share"]],
+            name=part, orientation="h", x=values / scale, y=list(range(len(table))),
+            marker_color=theme.REQUEST_PART_COLOUR[part], customdata=table[["calls", "bounding_share"]],
             hovertemplate=(
                 f"{part}: %{{x:.4g}} {unit}, mean of %{{customdata[0]}} calls; waited for last in "
                 "%{customdata[1]:.0%}<extra></extra>"

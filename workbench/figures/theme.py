@@ -20,6 +20,10 @@ KIND_COLOUR = {
     "wait": GREY, "runtime": GREEN, "span": SKY,
 }  # fmt: skip
 TIER_COLOUR = {"l1": SKY, "l2": GREEN, "l3": BLUE, "dram": VERMILLION, "hbm": VERMILLION}
+REQUEST_PART_COLOUR = {
+    "dense": BLUE, "embedded": VERMILLION, "sparse": GREEN, "network": PURPLE, "serialization": ORANGE, "service": SKY,
+    "scheduling": YELLOW, "outside": FADED, "unaccounted": GREY,
+}  # fmt: skip
 SOURCE_COLOUR = {"measured": BLUE, "modelled": PURPLE, "simulated": SKY}
 
 # A page with more bars than this helps nobody, and freezes a notebook. Rows that come by size need fewer.

@@ -40,10 +40,13 @@ def draw(curve: Curve) -> "Figure":
     from workbench.figures import theme
 
     fig = go.Figure()
-    for name in dict.fromkeys(point.get(curve.colour, "ours") for point in curve.table):
+    names = dict.fromkeys(point.get(curve.colour, "ours") for point in curve.table)
+    # A request's parts have their colours in every figure.
+    colours = theme.REQUEST_PART_COLOUR if names.keys() <= theme.REQUEST_PART_COLOUR.keys() else {}
+    for name in names:
         points = [point for point in curve.table if point.get(curve.colour, "ours") == name]
         how = f" · {points[0]['source']}" if "source" in points[0] else ""
-        _add(fig, curve, points, name=theme.label(name) + how)
+        _add(fig, curve, points, name=theme.label(name) + how, marker={"color": colours.get(name)})
     if curve.paper:
         shape = {} if curve.style in _BARS else {"symbol": "diamond-open", "size": 11}
         _add(fig, curve, curve.paper, name="the paper", marker={"color": theme.BLACK, **shape})
