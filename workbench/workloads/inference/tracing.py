@@ -5,8 +5,9 @@ A request's work is a few strands that run at the same time: its handler, its ba
 crosses a process boundary is W3C Trace Context: `traceparent`, and the request's number in `tracestate`.
 
 Wall time comes from one monotonic clock. CPU time is that of whichever thread runs the lane: the event loop counts
-while it runs the lane's task and not while the task waits; what a worker thread did for the lane is added when the task
-goes on. So a span's `cpu_ns` includes its children on the same lane, and not those on lanes of their own.
+while it runs the lane's task and not while the task waits, a worker thread while it works for the lane. The CPU time of
+such a stretch is spread evenly over it: a span has its share of every stretch that it overlaps. So its `cpu_ns`
+includes its children on the same lane, and not those on lanes of their own.
 """
 
 import asyncio
