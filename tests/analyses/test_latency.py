@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.analyses.core import block_bootstrap
 from workbench.analyses.core.block_bootstrap import block_length, interval_95, percentile_draws
 from workbench.analyses.core.request_parts import EMBEDDED_PARTS, PARTS
 from workbench.analyses.latency import latency
@@ -295,3 +296,11 @@ def test_blocks_are_longer_where_values_hang_together():
     assert block_length(random.normal(size=1000)) == 10
     assert block_length(autoregressive(1000, 0.9, random)) > 40
     assert block_length(np.ones(8)) == 2
+
+
+def test_draws_are_the_same_however_many_are_made_at_once(monkeypatch):
+    values, percentiles = np.random.default_rng(0).lognormal(size=40), [50.0, 90.0]
+    at_once = percentile_draws(values, percentiles, 3, draws=20)
+    monkeypatch.setattr(block_bootstrap, "_VALUES_AT_ONCE", 100)
+    np.testing.assert_array_equal(percentile_draws(values, percentiles, 3, draws=20), at_once)
+    assert len(np.unique(at_once[:, 0])) > 10 and (at_once[:, 0] < at_once[:, 1]).all()

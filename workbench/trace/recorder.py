@@ -107,7 +107,7 @@ class Recorder:
         # Deques: several threads append while the flushing thread takes from the other end, without a lock.
         self._closed: deque[dict | SpanLine | list] = deque()
         self._metrics: deque[tuple] = deque()
-        # Adds spans as a list whose first element makes their `SpanLine`s of it, where the recorder writes: for those
+        # Adds spans as a list whose first element makes `SpanLine`s of it, where the recorder writes: for those
         # who have no time. To be called where the recorder is on.
         self.add_unmade: Callable[[list], None] = self._closed.append
         if not self.enabled:

@@ -21,6 +21,7 @@ from workbench.workloads.inference.models.config import ModelConfig
 from workbench.workloads.inference.protocol.messages import MAX_ITEMS, Request
 
 _CHUNK = 16  # requests that are drawn together: a feature costs the same for one or for all of them
+_COUNTED = 64  # requests from which the planner takes mean lookups
 _DENSE, _REPEATS, _FEATURES = range(3)
 _SIZES, _SIZES_SIGMA = 1 << 40, 1.0
 
@@ -60,14 +61,15 @@ def _sizes_in(path: Path) -> list[int]:
     return [int(line) for line in lines]
 
 
-def expected_lookups(model: ModelConfig, items: int, seed: int, count: int = 64) -> np.ndarray:
+def expected_lookups(model: ModelConfig, items: int, seed: int, count: int = _COUNTED) -> np.ndarray:
     """Mean ids a request of every table [tables], over `count` requests."""
     totals = sum(request.bags.lengths.sum(axis=1) for request in make_requests(model, [items] * count, seed))
     return totals / count
 
 
-# A study asks many deployments the same: what the planner counts, warm-up and run begin with the same requests.
-@functools.lru_cache(maxsize=8)
+# A study asks many deployments the same: what the planner counts, warm-up and run begin with the same requests. As many
+# chunks are kept as the planner counts, and no more, since requests of many items are large.
+@functools.lru_cache(maxsize=_COUNTED // _CHUNK)
 def _drawn(model: ModelConfig, items: int, numbers: range, seed: int) -> list[Request]:
     keys = derive(np.uint64(seed), np.array(numbers))
     item = np.arange(items)
