@@ -45,7 +45,7 @@ def planted(monkeypatch):
 
         def entered(lane):
             enter(lane)
-            if where == "inside" and lane._open[-1][tracing._NAME] == name:
+            if where == "inside" and lane._open[-1].name == name:
                 delay(lane)
 
         monkeypatch.setattr(tracing.Lane, "span", span)

@@ -9,7 +9,7 @@ import pytest
 
 from workbench.trace.readers import spans
 from workbench.trace.recorder import Recorder
-from workbench.workloads.inference.tracing import Lane, LaneNames, TraceContext, _cpu_clock
+from workbench.workloads.inference.tracing import Lane, LaneNames, TraceContext
 
 
 def spin(cpu_ns: int) -> None:
@@ -54,13 +54,6 @@ def test_cpu_time_is_that_of_the_span_it_was_spent_in(tmp_path):
     assert cpu_ns["loop"] == pytest.approx(4_000_000, abs=500_000)
     assert cpu_ns["worker"] == pytest.approx(3_000_000, abs=500_000)
     assert cpu_ns["handler"] == pytest.approx(9_000_000, abs=1_500_000)
-
-
-def test_cpu_time_of_a_stretch_is_spread_evenly_over_it():
-    """The thread's stretch, noted before that of the loop which handed over, begins just before the loop's ends."""
-    until_ns = _cpu_clock([(100, 200, 50), (395, 600, 205), (300, 400, 100)])
-    moments_ns = [50, 100, 150, 200, 250, 350, 395, 497, 600, 700]
-    assert [until_ns(moment) for moment in moments_ns] == [0, 0, 25, 50, 50, 100, 150, 252, 355, 355]
 
 
 def test_a_branch_names_what_caused_it_though_its_lines_are_made_first(tmp_path):

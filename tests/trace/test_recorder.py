@@ -16,7 +16,7 @@ from workbench.errors import InputError
 from workbench.trace import streams
 from workbench.trace.readers import spans
 from workbench.trace.recorder import Recorder
-from workbench.trace.schema import KINDS, TRAFFIC_COLUMNS, Header, Span, SpanLine
+from workbench.trace.schema import KINDS, TRAFFIC_COLUMNS, Header, Span
 
 
 def test_nested_spans_become_events_with_parents(tmp_path):
@@ -36,23 +36,6 @@ def test_nested_spans_become_events_with_parents(tmp_path):
         "main/spans",
     ]
     assert abs(events.loc["step", "start_ns"] - before_ns) < 60e9  # Unix time
-
-
-def test_spans_may_be_made_where_they_are_written(tmp_path):
-    made_by = []
-
-    def make(spans):
-        made_by.append(threading.current_thread().name)
-        for name in spans[1:]:
-            yield SpanLine(name=name, kind="compute", start_ns=7, duration_ns=5)
-
-    with Recorder(tmp_path, "p") as recorder:
-        recorder.add_unmade([make, "span 0", "span 1"])
-        recorder.add_unmade([make, "span 2"])
-        while len(made_by) < 2:
-            time.sleep(0.01)
-    assert spans.read(tmp_path / "p.spans.jsonl").events["name"].tolist() == ["span 0", "span 1", "span 2"]
-    assert set(made_by) == {"recorder"}
 
 
 def test_an_exception_closes_its_span_and_passes_on(tmp_path):
@@ -202,7 +185,7 @@ def test_damaged_span_files(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(InputError, match="first line is not a header"):
         spans.read(path)
-    path.write_bytes(whole.replace(b'"schema":1', b'"schema":99', 1))
+    path.write_bytes(whole.replace(b'"schema":2', b'"schema":99', 1))
     with pytest.raises(InputError, match="schema 99"):
         spans.read(path)
 

@@ -1,7 +1,7 @@
 """The recorder: `with recorder.span("lookup", kind="compute")` and nothing else to learn.
 
 A span costs about two microseconds: closing it appends one dict to a queue; a thread encodes and appends them
-to `<process>.spans.jsonl` ten times a second, so a killed process loses at most the last tenth. Switched off, a span
+to `<process>.spans.jsonl` four times a second, so a killed process loses at most the last quarter. Switched off, a span
 is one shared no-op object. Keep spans above ~0.5 ms of work, and never open one for each lookup: count instead.
 
 The recorder knows no framework. GPU work is asynchronous, so a span around it would time the launch: `device` (given
@@ -22,12 +22,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, Header, SpanLine
+from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, Header, LaneLine, SpanLine
 
-# Often, since while many spans are encoded the process's other threads wait; a batch of metrics has its own overhead.
-SPANS_SECONDS, METRICS_SECONDS = 0.1, 0.5
+# Often, since while many spans are encoded the process's other threads wait; but each time costs something by itself,
+# for a batch of metrics more.
+SPANS_SECONDS, METRICS_SECONDS = 0.25, 0.5
 HEARTBEAT_SECONDS = 5.0
-_ADDED_A_WRITE = 4
+_LINES_A_WRITE = 32
 _MARKS = "marks"  # where a span keeps its device marks until they are resolved
 
 METRICS_SCHEMA = pa.schema(
@@ -105,11 +106,8 @@ class Recorder:
         self.enabled = directory is not None
         self.step = -1
         # Deques: several threads append while the flushing thread takes from the other end, without a lock.
-        self._closed: deque[dict | SpanLine | list] = deque()
+        self._closed: deque[dict | SpanLine | LaneLine] = deque()
         self._metrics: deque[tuple] = deque()
-        # Adds spans as a list whose first element makes `SpanLine`s of it, where the recorder writes: for those
-        # who have no time. To be called where the recorder is on.
-        self.add_unmade: Callable[[list], None] = self._closed.append
         if not self.enabled:
             return
         self._directory = Path(directory)
@@ -144,9 +142,9 @@ class Recorder:
             _check(name, fields)
             self._closed.append(_record(name, start_ns, end_ns, step, lane, fields))
 
-    def add_line(self, line: SpanLine) -> None:
-        """A span whose line the caller made, and vouches for. It may be added again after a change: of lines with the
-        same ids readers take the last."""
+    def add_line(self, line: SpanLine | LaneLine) -> None:
+        """A span, or a lane's, whose line the caller made, and vouches for. It may be added again after a change: of
+        spans with the same ids readers take the last."""
         if self.enabled:
             self._closed.append(line)
 
@@ -177,8 +175,7 @@ class Recorder:
     def _write_spans(self) -> None:
         with self._lock:
             # A few at a time: each write lets other threads run, which would wait for a long one's encoding.
-            while spans := list(itertools.islice(_drain(self._closed), _ADDED_A_WRITE)):
-                spans = [line for span in spans for line in (span[0](span) if type(span) is list else (span,))]
+            while spans := list(itertools.islice(_drain(self._closed), _LINES_A_WRITE)):
                 if self.device:
                     for span in spans:
                         if isinstance(span, dict):

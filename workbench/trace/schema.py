@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: span files may hold lanes
 
 KINDS = ("compute", "memory", "communication", "storage", "serialization", "wait", "runtime", "span")
 SOURCES = ("measured", "modelled", "simulated")
@@ -78,6 +78,7 @@ _Time = Annotated[int, msgspec.Meta(ge=-(2**61), le=2**61)]
 LONGEST_NS = 2**53
 _Duration = Annotated[int, msgspec.Meta(le=LONGEST_NS)]
 _Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # a float holds them to the byte
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -130,8 +131,42 @@ class Span(SpanLine, tag_field="record", tag="span", kw_only=True):
         _member("source", self.source, SOURCES)
         for tier in self.traffic or ():
             _member("tier", tier, TIERS)
-        if self.duration_ns < 0:
-            raise ValueError(f"span {self.name!r} has a negative duration of {self.duration_ns} ns")
+        if not 0 <= self.duration_ns <= LONGEST_NS:
+            raise ValueError(f"span {self.name!r} has a duration of {self.duration_ns} ns")
+
+
+class LaneSpan(msgspec.Struct, array_like=True, gc=False):
+    """A span in a `LaneLine`; what it shares with the others there is said once. `number` is what its id is counted by,
+    `around` that of the span which caused it, 0 for the line's own `parent`."""
+
+    name: str
+    kind: str
+    phase: str
+    source: str
+    tags: str
+    message_bytes: float | None
+    number: _Count
+    around: _Count
+    start_ns: _Time
+    end_ns: _Time
+
+
+class LaneLine(msgspec.Struct, tag_field="record", tag="lane", gc=False):
+    """Spans of one strand of a distributed request, in the order in which they closed; `lanes.spans_of` spells them
+    out.
+
+    It is written while others wait for the processor, so it is what is at hand: numbers instead of ids, which count
+    from the process's `id_zero`; and, instead of each span's CPU time, the `stretches` for which a thread ran the
+    strand: from, to, CPU time meanwhile.
+    """
+
+    lane: str
+    step: _Int64
+    trace: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    parent: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")]
+    id_zero: _Count
+    spans: list[LaneSpan]
+    stretches: list[tuple[_Time, _Time, _Time]]
 
 
 SPAN_FIELDS = frozenset(Span.__struct_fields__) - {"name", "start_ns", "duration_ns", "step", "lane"}

@@ -1,4 +1,4 @@
-"""Our own span files, `<process>.spans.jsonl`: a header line, then a line a span, possibly cut by a kill."""
+"""Our own span files, `<process>.spans.jsonl`: a header line, then a line a span or a lane, possibly cut by a kill."""
 
 from pathlib import Path
 
@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
+from workbench.trace.lanes import spans_of
 from workbench.trace.nesting import parents
 from workbench.trace.part import Part
-from workbench.trace.schema import SCHEMA_VERSION, Header, Span, events_frame, traffic_frame
+from workbench.trace.schema import SCHEMA_VERSION, Header, LaneLine, Span, events_frame, traffic_frame
 
-_DECODER = msgspec.json.Decoder(Header | Span)
+_DECODER = msgspec.json.Decoder(Header | Span | LaneLine)
 _TEXT = ("name", "kind", "lane", "phase", "device", "collective", "trace", "source", "tags")
 
 
@@ -79,8 +80,9 @@ def _records(path: Path) -> tuple[list, list[str]]:
         if not line:
             continue
         try:
-            records.append(_DECODER.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            record = _DECODER.decode(line)
+            records.extend(list(spans_of(record)) if isinstance(record, LaneLine) else [record])
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             if number != len(lines):  # a cut last line is what a kill leaves; anything else is damage
                 raise InputError(f"{path}, line {number} is no span record: {error}") from None
             notes.append(f"{path.name}: the last line was cut, as a killed process leaves it; it was left out")

@@ -23,7 +23,7 @@ from typing import Any
 
 from workbench.errors import InputError, WorkFailed
 from workbench.trace.recorder import Recorder
-from workbench.trace.schema import SpanLine
+from workbench.trace.schema import LaneLine
 from workbench.workloads.inference.client import Answer, Echo, RankClient
 from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.protocol.messages import Request
@@ -44,15 +44,13 @@ class EarlierStarts:
     def __init__(self, recorder: Recorder) -> None:
         self.enabled, self.process, self.step = recorder.enabled, recorder.process, -1
         self._recorder = recorder
-        self._requests: list[SpanLine] = []
+        self._requests: list[LaneLine] = []
         self._latencies: list[tuple[int, float]] = []
 
-    def add_unmade(self, spans: list) -> None:
-        """As `Recorder.add_unmade`."""
-        for line in spans[0](spans):
-            self._recorder.add_line(line)
-            if line.name in ("request", "send_delay"):
-                self._requests.append(line)
+    def add_line(self, line: LaneLine) -> None:
+        """As `Recorder.add_line`."""
+        self._recorder.add_line(line)
+        self._requests.append(line)
 
     def metric(self, name: str, value: float) -> None:
         """As `Recorder.metric`."""
@@ -62,8 +60,9 @@ class EarlierStarts:
         """Let every request (by number; 0 without) begin `delays_ns` earlier than it was sent."""
         for line in self._requests:
             if delay_ns := delays_ns.get(line.step):
-                line.start_ns -= delay_ns
-                line.duration_ns += delay_ns
+                for span in line.spans:
+                    if span.name in ("request", "send_delay"):
+                        span.start_ns -= delay_ns
                 self._recorder.add_line(line)
         for step, latency_ns in self._latencies:
             self._recorder.step = step

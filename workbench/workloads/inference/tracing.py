@@ -5,25 +5,26 @@ A request's work is a few strands that run at the same time: its handler, its ba
 crosses a process boundary is W3C Trace Context: `traceparent`, and the request's number in `tracestate`.
 
 Wall time comes from one monotonic clock. CPU time is that of whichever thread runs the lane: the event loop counts
-while it runs the lane's task and not while the task waits, a worker thread while it works for the lane. The CPU time of
-such a stretch is spread evenly over it: a span has its share of every stretch that it overlaps. So its `cpu_ns`
-includes its children on the same lane, and not those on lanes of their own.
+while it runs the lane's task and not while the task waits, a worker thread while it works for the lane. A lane's line
+has its spans and such stretches; what of their CPU time is a span's own is worked out by whoever reads it
+(`workbench.trace.lanes`).
 """
 
 import asyncio
-import bisect
 import heapq
 import itertools
 import os
 import re
 import time
+import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
+from workbench.trace.lanes import span_id
 from workbench.trace.recorder import Recorder
-from workbench.trace.schema import SpanLine
+from workbench.trace.schema import LaneLine, LaneSpan
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _VENDOR = "recsys-workbench="
@@ -32,19 +33,19 @@ _OFF = Recorder(None)
 
 
 class _SpanIds:
-    """16 hexadecimal digits each: some that are this process's, and a number."""
+    """A process's spans are counted, from a zero that no other process has."""
 
     def __init__(self) -> None:
         self.numbers = itertools.count(1)
         self.draw()
 
     def draw(self) -> None:
-        """Take digits that no other process has."""
-        self._process = os.urandom(4).hex()
+        """Take another zero."""
+        self.zero = int.from_bytes(os.urandom(8)) >> 1
 
     def of(self, number: int) -> str:
-        """The id of the span that drew this number."""
-        return f"{self._process}{number & 0xFFFFFFFF:08x}"
+        """The id of the span with this number."""
+        return span_id(self.zero, number)
 
 
 _span_ids = _SpanIds()
@@ -84,13 +85,10 @@ class TraceContext(NamedTuple):
         return (("traceparent", f"00-{self.trace}-{self.parent}-{self.sampled:02x}"), *step)
 
 
-# To read a thread's CPU clock is a system call, and amid a request's work a third of what tracing would cost. A stretch
-# of the event loop that is no longer than this counts as CPU time without: it errs where the thread was interrupted.
-_READING_HOLDS_NS = 100_000
-# Amid numpy and torch all that Python does has left the caches when its turn comes, and takes four times as long as in
-# a loop of its own. So an open span is a list, and all else is worked out where the recorder writes (`_lines`). Of its
-# places these are read or changed while it is open:
-_NAME, _BYTES, _TAGS, _NUMBER, _AROUND, _PHASE = range(6)
+# To read a thread's CPU clock is a system call. A stretch of the event loop that is no longer than this counts as CPU
+# time without: whoever takes the processor from a thread keeps it for longer, but for the kernel's own short work.
+_READING_HOLDS_NS = 500_000
+_OUTSIDE = LaneSpan("", "", "", "", "", None, 0, 0, 0, 0)  # what is around a lane's first span, where nothing is
 
 
 class _LoopClock:
@@ -120,23 +118,25 @@ class Lane:
     It is the context manager of all its spans. They are recorded when `run` ends.
     """
 
+    # Amid numpy and torch all that Python does has left the caches when its turn comes, and takes four times as long as
+    # in a loop of its own. So an open span is no more than its line, and all that can be worked out later is.
     __slots__ = ("_closed", "_open", "_recorded", "_stretches", "name", "received", "recorder")
 
-    def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: list | None = None) -> None:
+    def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: LaneSpan = _OUTSIDE) -> None:
         self.recorder, self.name, self.received = recorder if context.sampled else _OFF, name, context
         self._recorded = self.recorder.enabled
         # The innermost comes last; the first is the one of the lane which this one branches off, if it does.
-        self._open: list[list | None] = [around]
-        self._closed: list[list] = []
+        self._open = [around]
+        self._closed: list[LaneSpan] = []
         self._stretches: list[tuple[int, int, int]] = []  # a thread ran the lane: from, to, CPU time meanwhile; all ns
 
     @property
     def context(self) -> TraceContext:
         """Where a call that is made now hangs."""
         received, around = self.received, self._open[-1]
-        if around is None:
+        if around is _OUTSIDE:
             return received
-        return TraceContext(received.trace, _id_of(around), received.step, received.sampled)
+        return TraceContext(received.trace, _span_ids.of(around.number), received.step, received.sampled)
 
     def span(
         self,
@@ -157,8 +157,13 @@ class Lane:
         """
         if not self._recorded:
             return _OFF.span(name)
-        opened = self._open
-        opened.append([name, message_bytes, tags, 0, opened[-1], phase, kind, source, start_ns, time.monotonic_ns()])
+        around = self._open[-1]
+        self._open.append(
+            LaneSpan(
+                name, kind, phase or around.phase, source, tags, message_bytes, next(_span_ids.numbers), around.number,
+                start_ns or time.monotonic_ns(), 0,
+            )
+        )  # fmt: skip
         return self
 
     def __enter__(self) -> None:
@@ -166,41 +171,42 @@ class Lane:
 
     def __exit__(self, error_type: type | None, *_) -> None:
         span = self._open.pop()
-        span.append(time.monotonic_ns())
+        span.end_ns = time.monotonic_ns()
         if error_type is not None:
-            span[_TAGS] = f"{span[_TAGS]} error".strip()
+            span.tags = f"{span.tags} error".strip()
         self._closed.append(span)
 
     def note(self, *, message_bytes: int | None = None, tags: str = "") -> None:
         """Add what is known only now to the span that is open."""
-        span = self._open[-1]
-        if span is not None:
-            span[_BYTES], span[_TAGS] = message_bytes, tags or span[_TAGS]
+        if self._recorded:
+            span = self._open[-1]
+            span.message_bytes, span.tags = message_bytes, tags or span.tags
 
     def branch(self, name: str) -> "Lane":
         """A lane for work that runs beside this one, caused by the span that is open now."""
-        around = self._open[-1]
-        if around is not None:
-            _id_of(around)  # drawn here and now: the other lane's lines name it, maybe before this one's are made
-        return Lane(self.recorder, f"{self.name}/{name}", self.received, around)
+        return Lane(self.recorder, f"{self.name}/{name}", self.received, self._open[-1])
 
     async def run(self, work: Coroutine) -> Any:
         """Await `work`, all that this lane does, counting its CPU time; then record its spans."""
         if not self._recorded:
             return await work
         try:
-            return await _Counted(self._stretches, work)
+            return await _counted(work, self._stretches)
         finally:
-            self.recorder.add_unmade([_lines, self])
+            context, spans = self.received, self._closed
+            line = LaneLine(
+                self.name, context.step, context.trace, context.parent, _span_ids.zero, spans, self._stretches
+            )
+            self.recorder.add_line(line)
 
     async def run_on(self, pool: Executor, function: Callable, *arguments: Any) -> Any:
         """function(*arguments) on a thread of `pool` while the lane's task waits for it, counting its CPU time."""
         loop = asyncio.get_running_loop()
         if not self._recorded:
             return await loop.run_in_executor(pool, function, *arguments)
-        return await loop.run_in_executor(pool, self._counted, function, arguments)
+        return await loop.run_in_executor(pool, self._on_thread, function, arguments)
 
-    def _counted(self, function: Callable, arguments: tuple) -> Any:
+    def _on_thread(self, function: Callable, arguments: tuple) -> Any:
         began_ns, began_cpu_ns = time.monotonic_ns(), time.thread_time_ns()
         try:
             return function(*arguments)
@@ -208,78 +214,29 @@ class Lane:
             self._stretches.append((began_ns, time.monotonic_ns(), time.thread_time_ns() - began_cpu_ns))
 
 
-class _Counted:
-    """Awaits a coroutine and counts, for its lane, the CPU time of each stretch between two waits."""
-
-    __slots__ = ("stretches", "work")
-
-    def __init__(self, stretches: list, work: Coroutine) -> None:
-        self.stretches, self.work = stretches, work
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        work, count, now_ns, clock = self.work, self.stretches.append, time.monotonic_ns, _loop_clock
-        step, argument = work.send, None
-        while True:
-            began_ns = now_ns()
-            try:
-                waiting_for = step(argument)
-            except StopIteration as finished:
-                return finished.value
-            finally:
-                ended_ns = now_ns()
-                cpu_ns = ended_ns - began_ns
-                if cpu_ns <= _READING_HOLDS_NS:
-                    clock.told_ns += cpu_ns
-                else:
-                    cpu_ns = clock.read(cpu_ns)
-                count((began_ns, ended_ns, cpu_ns))
-            try:
-                step, argument = work.send, (yield waiting_for)
-            except BaseException as error:
-                step, argument = work.throw, error
-
-
-def _id_of(span: list) -> str:
-    """Its id, drawn when it is first asked for."""
-    if not span[_NUMBER]:
-        span[_NUMBER] = next(_span_ids.numbers)
-    return _span_ids.of(span[_NUMBER])
-
-
-def _lines(unmade: list) -> Iterator[SpanLine]:
-    """The lines of a lane that has ended."""
-    lane: Lane = unmade[1]
-    received, cpu_until_ns = lane.received, _cpu_clock(lane._stretches)
-    for span in lane._closed:
-        name, message_bytes, tags, _, around, phase, kind, source, start_ns, opened_ns, end_ns = span
-        parent = received.parent if around is None else _id_of(around)
-        while not phase and around is not None:  # it passes on inwards
-            around, phase = around[_AROUND], around[_PHASE]
-        start_ns = start_ns or opened_ns
-        yield SpanLine(
-            name=name, kind=kind, start_ns=start_ns, duration_ns=end_ns - start_ns, lane=lane.name, phase=phase,
-            step=received.step, message_bytes=message_bytes, cpu_ns=cpu_until_ns(end_ns) - cpu_until_ns(opened_ns),
-            trace=received.trace, span=_id_of(span), parent=parent, source=source, tags=tags,
-        )  # fmt: skip
-
-
-def _cpu_clock(stretches: list[tuple[int, int, int]]) -> Callable[[int], int]:
-    """A lane's CPU time at a moment, ns: that of a stretch is spread evenly over it. A thread's may begin just before
-    the loop's that handed it the work has ended: then the loop's counts as a whole."""
-    stretches = sorted(stretches)
-    begins = [begin_ns for begin_ns, _, _ in stretches]
-    before_ns = [0, *itertools.accumulate(cpu_ns for _, _, cpu_ns in stretches)]
-
-    def until_ns(moment_ns: int) -> int:
-        place = bisect.bisect_right(begins, moment_ns) - 1
-        if place < 0:
-            return 0
-        begin_ns, end_ns, cpu_ns = stretches[place]
-        if moment_ns < end_ns:
-            cpu_ns = cpu_ns * (moment_ns - begin_ns) // (end_ns - begin_ns)
-        return before_ns[place] + cpu_ns
-
-    return until_ns
+@types.coroutine
+def _counted(work: Coroutine, stretches: list[tuple[int, int, int]]) -> Generator[Any, Any, Any]:
+    """Await `work` and count the CPU time of each stretch between two waits."""
+    now_ns, clock = time.monotonic_ns, _loop_clock
+    step, argument = work.send, None
+    while True:
+        began_ns = now_ns()
+        try:
+            waiting_for = step(argument)
+        except StopIteration as finished:
+            return finished.value
+        finally:
+            ended_ns = now_ns()
+            cpu_ns = ended_ns - began_ns
+            if cpu_ns <= _READING_HOLDS_NS:
+                clock.told_ns += cpu_ns
+            else:
+                cpu_ns = clock.read(cpu_ns)
+            stretches.append((began_ns, ended_ns, cpu_ns))
+        try:
+            step, argument = work.send, (yield waiting_for)
+        except BaseException as error:
+            step, argument = work.throw, error
 
 
 class LaneNames:
