@@ -22,6 +22,7 @@ import numpy as np
 from support.intervals import median_interval
 
 from workbench.trace.recorder import Recorder
+from workbench.workloads.heap import keep_freed_memory
 from workbench.workloads.inference.bags import Bags
 from workbench.workloads.inference.client import Answer
 from workbench.workloads.inference.config import Config
@@ -74,6 +75,7 @@ def serve(ports: "multiprocessing.Queue") -> None:
         ports.put((bare_port, ours.port))
         await asyncio.Event().wait()
 
+    keep_freed_memory()
     reply = encode_pooled(VERSION, np.zeros((ITEMS, MESSAGE_BYTES // ITEMS // 4), dtype=np.float32))
 
     async def bare_echo(message: bytes, call: grpc.aio.ServicerContext) -> bytes:
@@ -204,6 +206,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which to run; all without")
     parser.add_argument("--pairs", type=int, default=8)
     chosen = parser.parse_args()
+    keep_freed_memory()  # as servers do
     for name in chosen.parts or PARTS:
         PARTS[name](chosen.pairs)
 

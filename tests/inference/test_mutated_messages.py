@@ -6,6 +6,8 @@ import random
 import grpc
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from in_process import plan_for, serving_of, some_requests
 
 from workbench.trace.recorder import Recorder
@@ -13,7 +15,7 @@ from workbench.workloads.inference.bags import Bags
 from workbench.workloads.inference.main_shard import Admission, MainShard
 from workbench.workloads.inference.network import Link
 from workbench.workloads.inference.protocol import messages
-from workbench.workloads.inference.protocol.messages import RequestFormat, encode_lookup
+from workbench.workloads.inference.protocol.messages import RequestFormat, encode_lookup, lookup_bags, parse_lookup
 from workbench.workloads.inference.protocol.ranking_pb2 import LookupReply, LookupRequest, RankReply, RankRequest
 from workbench.workloads.inference.routing import NetRouting
 from workbench.workloads.inference.sparse_shard import SparseShard
@@ -159,6 +161,29 @@ def test_what_is_wrong_with_a_request_is_said(tiny, change, reason):
     with pytest.raises(messages.RequestError) as error:
         format.decode(message.SerializeToString())
     assert error.value.code == grpc.StatusCode.INVALID_ARGUMENT and reason in error.value.reason
+
+
+@given(
+    lengths=st.lists(st.integers(0, 4), min_size=1, max_size=6).filter(any),
+    place=st.integers(0, 10**6),
+    beyond=st.sampled_from([0, 10**12, None]),
+)
+def test_an_id_that_its_table_lacks_is_found_wherever_it_is(lengths, place, beyond):
+    """Table t has t + 1 rows and one bag; all ids are its last row, but for one at `place`."""
+    rows = np.arange(1, len(lengths) + 1)
+    ids = np.repeat(rows - 1, lengths)
+    place %= len(ids)
+    table = int(np.repeat(np.arange(len(lengths)), lengths)[place])
+    bags = Bags(np.array(lengths)[:, None], ids)
+
+    def decoded():
+        return lookup_bags(parse_lookup(encode_lookup("", 0, bags)), rows, [f"t{row}" for row in rows])
+
+    np.testing.assert_array_equal(decoded().ids, ids)
+    ids[place] = -1 if beyond is None else rows[table] + beyond
+    with pytest.raises(messages.RequestError) as error:
+        decoded()
+    assert error.value.reason == f"feature t{table + 1}: id {ids[place]} is not below {table + 1} rows"
 
 
 def test_an_oversized_message_is_refused_with_its_limit(tiny):

@@ -1,4 +1,4 @@
-"""Memory that a step frees is the next step's: kept, not given back to the kernel and faulted in again."""
+"""Memory that a step or a request frees is the next one's: kept, not given back to the kernel and faulted in again."""
 
 import ctypes
 
@@ -11,7 +11,8 @@ def keep_freed_memory() -> None:
     """Make glibc's allocator keep what this process frees, up to 2 GiB, for blocks of up to 32 MiB.
 
     By default it maps a large block when asked and unmaps it when freed. A training step on a CPU does so with every
-    activation: at 2,048 samples a rank 13,000 page faults, a tenth of the step. Other allocators are left alone.
+    activation: at 2,048 samples a rank 13,000 page faults, a tenth of the step. A server does so with messages: about
+    5 % of DRM1's P50 over two shards. Other allocators are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

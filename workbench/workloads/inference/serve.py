@@ -23,6 +23,7 @@ from workbench.errors import InputError
 from workbench.machine.host import host_facts
 from workbench.trace.recorder import Recorder
 from workbench.trace.rundir import RunDirectory
+from workbench.workloads.heap import keep_freed_memory
 from workbench.workloads.inference.config import ServerConfig
 from workbench.workloads.inference.lookups import LocalLookups, RemoteLookups
 from workbench.workloads.inference.main_shard import Admission, MainShard, Serving
@@ -82,6 +83,7 @@ def run_server(
     launcher: int | None = None,
 ) -> None:
     """The same with a recorder at hand; also ends when the pipe `launcher` (a file descriptor) closes."""
+    keep_freed_memory()
     torch.set_num_threads(config.threads_per_process)
     if role == "main":
         server = _Main(model, plan, config, recorder)

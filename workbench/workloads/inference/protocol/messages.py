@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import grpc
 import numpy as np
@@ -154,18 +155,36 @@ def _array(what: str, content: bytes, dtype: np.dtype, shape: tuple[int, int]) -
 
 
 def _bags(lengths: bytes, ids: bytes, items: int, rows: np.ndarray, names: Sequence[str]) -> Bags:
-    """Bags of tables `names` with `rows` [tables] whose lengths add up and whose ids exist."""
-    counts = _array("lengths", lengths, _LENGTH, (len(names), items)).astype(np.int64)
-    if counts.size and counts.min() < 0:
-        table, item = np.argwhere(counts < 0)[0]
-        raise RequestError(INVALID, f"feature {names[table]}, item {item}: a length of {counts[table, item]}")
-    if len(ids) % _ID.itemsize or counts.sum() != len(ids) // _ID.itemsize:
-        raise RequestError(INVALID, f"lengths add up to {counts.sum()} ids, but ids has {len(ids)} bytes (8 each)")
+    """Bags of tables `names` with `rows` [tables] whose lengths add up and whose ids exist.
+
+    As unsigned numbers negative ones are large, so one comparison finds them too; which is wrong, and how, is asked
+    only then."""
+    counts = _array("lengths", lengths, _LENGTH, (len(names), items))
+    of_table = counts.view(np.uint32).sum(axis=1, dtype=np.int64)
+    total = int(of_table.sum())
+    if len(ids) != total * _ID.itemsize:
+        _refuse_lengths(counts, ids, names)
     found = np.frombuffer(ids, dtype=_ID).astype(np.int64)  # a copy: the kernels take no read-only memory
-    of_table = np.repeat(rows, counts.sum(axis=1))
-    # As unsigned numbers negative ids are large: one comparison finds both.
-    outside = np.flatnonzero(found.view(np.uint64) >= of_table.view(np.uint64))
-    if len(outside):
-        table = int(np.searchsorted(np.cumsum(counts.sum(axis=1)), outside[0], side="right"))
-        raise RequestError(INVALID, f"feature {names[table]}: id {found[outside[0]]} is not below {rows[table]} rows")
-    return Bags(counts, found)
+    if total:
+        filled = slice(None) if of_table.all() else np.flatnonzero(of_table)
+        begins = (np.cumsum(of_table) - of_table)[filled]
+        highest = np.maximum.reduceat(found.view(np.uint64), begins)
+        if (highest >= rows[filled].view(np.uint64)).any():
+            _refuse_ids(found, of_table, rows, names)
+    return Bags(counts.astype(np.int64), found)
+
+
+def _refuse_lengths(counts: np.ndarray, ids: bytes, names: Sequence[str]) -> NoReturn:
+    negative = np.argwhere(counts < 0)
+    if len(negative):
+        table, item = negative[0]
+        raise RequestError(INVALID, f"feature {names[table]}, item {item}: a length of {counts[table, item]}")
+    total = counts.sum(dtype=np.int64)
+    raise RequestError(INVALID, f"lengths add up to {total} ids, but ids has {len(ids)} bytes (8 each)")
+
+
+def _refuse_ids(ids: np.ndarray, of_table: np.ndarray, rows: np.ndarray, names: Sequence[str]) -> NoReturn:
+    tables = np.repeat(np.arange(len(rows)), of_table)
+    first = np.flatnonzero((ids < 0) | (ids >= rows[tables]))[0]
+    table = tables[first]
+    raise RequestError(INVALID, f"feature {names[table]}: id {ids[first]} is not below {rows[table]} rows")
