@@ -1,6 +1,7 @@
 """LoadGen's arrivals, and what a request's latency counts from; against a caller that answers as the test says."""
 
 import asyncio
+import operator
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ from workbench.workloads.inference.client import Answer
 from workbench.workloads.inference.config import Config
 from workbench.workloads.inference.load import EarlierStarts, drive
 from workbench.workloads.inference.models import model_config
-from workbench.workloads.inference.requests import make_requests, request_sizes
+from workbench.workloads.inference.requests import _drawn, make_requests, request_sizes
 from workbench.workloads.inference.tracing import Lane, TraceContext
 
 pytest.importorskip("mlperf_loadgen")
@@ -150,3 +151,14 @@ def test_a_load_needs_loadgen(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install"):
         Config(load="server")
+
+
+def test_requests_are_drawn_once_for_whoever_asks_again_for_fewer():
+    """A study's deployments ask for 36 of the 64 which its planner counts: a chunk in part."""
+    model = model_config("tiny")
+    planner = list(make_requests(model, [2] * 64, seed=5))
+    drawn = _drawn.cache_info().misses
+    run = list(make_requests(model, [2] * 36, seed=5))
+    again = list(make_requests(model, [2] * 64, seed=5))
+    assert _drawn.cache_info().misses == drawn
+    assert len(run) == 36 and all(map(operator.is_, run, planner)) and all(map(operator.is_, again, planner))

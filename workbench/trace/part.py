@@ -86,12 +86,14 @@ def _shifted_memory(memory: pd.DataFrame, offset: int, recordings: int) -> pd.Da
 
 def _concat(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Rows of all frames; categorical columns keep being categorical."""
+    frames = [frame for frame in frames if len(frame)] or frames[:1]
+    if len(frames) == 1:
+        return frames[0].reset_index(drop=True)
     columns = {}
     for name in frames[0].columns:
         values = [frame[name] for frame in frames]
         if isinstance(values[0].dtype, pd.CategoricalDtype):
-            # One without rows has categories of no dtype, which go with no others.
-            columns[name] = union_categoricals([each for each in values if len(each)] or values[:1])
+            columns[name] = union_categoricals(values)
         else:
             columns[name] = pd.concat(values, ignore_index=True)
     return pd.DataFrame(columns)

@@ -22,7 +22,8 @@ from workbench.workloads.inference.config import ServerConfig
 from workbench.workloads.inference.plan import Plan, write_plan
 from workbench.workloads.inference.serve import process_name, run_server
 
-_PRELOADED = ["torch", "fbgemm_gpu", "grpc.aio", "workbench.workloads.inference.serve"]
+# The last is not for servers: multiprocessing runs the main program's imports in each of them.
+_PRELOADED = ["torch", "fbgemm_gpu", "grpc.aio", "workbench.workloads.inference.serve", "workbench.cli"]
 _STOP_SECONDS = 10.0  # beyond the time that servers are given to drain
 
 

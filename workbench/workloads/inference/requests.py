@@ -30,10 +30,12 @@ def make_requests(model: ModelConfig, sizes: Sequence[int], seed: int) -> Iterat
     """Request i has sizes[i] items."""
     first = 0
     for items, group in itertools.groupby(sizes):
-        stop = first + len(list(group))
-        for start in range(first, stop, _CHUNK):
-            yield from _drawn(model, items, range(start, min(start + _CHUNK, stop)), seed)
-        first = stop
+        count = len(list(group))
+        # Whole chunks, though the last may be wanted in part: whoever asks for more or fewer asks for the same.
+        size = min(count, _CHUNK)
+        chunks = (_drawn(model, items, range(start, start + size), seed) for start in range(first, first + count, size))
+        yield from itertools.islice(itertools.chain.from_iterable(chunks), count)
+        first += count
 
 
 def request_sizes(config: Config, count: int) -> list[int]:
