@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from support.intervals import percentile_ratio_interval
 
 from workbench.trace.rundir import RunDirectory
 from workbench.workloads.inference.client import RankClient
@@ -30,7 +31,7 @@ from workbench.workloads.inference.prepare import exported_model, planned
 from workbench.workloads.inference.requests import make_requests
 
 LIMITS_PCT = {50: 3.0, 99: 5.0}
-BLOCK, LIBRARY, DRAWS, DEPLOYMENTS = 40, 256, 2000, 4
+BLOCK, LIBRARY, DEPLOYMENTS = 40, 256, 4
 ARMS = {"sampled": True, "not sampled": False, "control": False}
 
 
@@ -76,15 +77,6 @@ def measured_ns(config: Config, rounds: int) -> np.ndarray:
             return loop.run(play())
 
 
-def ratio_interval(ours: np.ndarray, base: np.ndarray, percentile: float) -> tuple[float, float, float]:
-    """Ratio of a percentile of ours [rounds, requests] to base's, and its 95 % interval over rounds."""
-    rounds = len(ours)
-    draws = np.random.default_rng(0).integers(0, rounds, (DRAWS, rounds))
-    ratios = [np.percentile(ours[draw], percentile) / np.percentile(base[draw], percentile) for draw in draws]
-    whole = np.percentile(ours, percentile) / np.percentile(base, percentile)
-    return float(whole), *map(float, np.percentile(ratios, [2.5, 97.5]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=100)
@@ -98,7 +90,7 @@ def main() -> None:
     comparisons = {"tracing": (sampled, np.hstack([untraced, control])), "control": (control, untraced)}
     for percentile, limit_pct in LIMITS_PCT.items():
         for name, (ours, base) in comparisons.items():
-            ratio, low, high = ratio_interval(ours, base, percentile)
+            ratio, low, high = percentile_ratio_interval(ours, base, percentile)
             limit = 1 + limit_pct / 100
             met = "" if name == "control" else f"; limit {limit:g} {'met' if high <= limit else 'NOT met'}"
             print(f"{name}, P{percentile}: {ratio:.3f} [{low:.3f}, {high:.3f}] over {ours.size} requests{met}")
