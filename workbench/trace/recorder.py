@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, Header, LaneLine, SpanLine
+from workbench.trace.schema import KINDS, SCHEMA_VERSION, SOURCES, SPAN_FIELDS, Header, LaneLine
 
 # Often, since while many spans are encoded the process's other threads wait; but each time costs something by itself,
 # for a batch of metrics more.
@@ -106,7 +106,7 @@ class Recorder:
         self.enabled = directory is not None
         self.step = -1
         # Deques: several threads append while the flushing thread takes from the other end, without a lock.
-        self._closed: deque[dict | SpanLine | LaneLine] = deque()
+        self._closed: deque[dict | LaneLine] = deque()
         self._metrics: deque[tuple] = deque()
         if not self.enabled:
             return
@@ -131,20 +131,10 @@ class Recorder:
         _check(name, fields)
         return _OpenSpan(self, name, fields)
 
-    def add(self, name: str, start_ns: int, end_ns: int, *, lane: str, step: int, kind: str = "span", **fields) -> None:
-        """A span whose ends the caller took (`time.monotonic_ns`), on a lane and in a step that it names.
-
-        For work that no `with` block on one thread encloses, as the concurrent requests of an asyncio server: spans on
-        one lane must nest, so each strand of concurrent work needs a lane of its own.
-        """
-        if self.enabled:
-            fields["kind"] = kind
-            _check(name, fields)
-            self._closed.append(_record(name, start_ns, end_ns, step, lane, fields))
-
-    def add_line(self, line: SpanLine | LaneLine) -> None:
-        """A span, or a lane's, whose line the caller made, and vouches for. It may be added again after a change: of
-        spans with the same ids readers take the last."""
+    def add_line(self, line: LaneLine) -> None:
+        """Spans of a lane that the caller made, and vouches for: for work that no `with` block on one thread encloses,
+        as the concurrent requests of an asyncio server. It may be added again after a change: of spans with the same
+        ids readers take the last."""
         if self.enabled:
             self._closed.append(line)
 
