@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
 
     By default it maps a large block when asked and unmaps it when freed. A training step on a CPU does so with every
     activation: at 2,048 samples a rank 13,000 page faults, a tenth of the step. A server does so with messages: about
-    5 % of DRM1's P50 over two shards. Other allocators are left alone.
+    4 % of DRM1's P50 over two shards. Other allocators are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
