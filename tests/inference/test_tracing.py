@@ -9,7 +9,7 @@ import pytest
 
 from workbench.trace.readers import spans
 from workbench.trace.recorder import Recorder
-from workbench.workloads.inference.tracing import Lane, LaneNames, TraceContext
+from workbench.workloads.inference.tracing import Lane, LaneNames, TraceContext, _LoopClock
 
 
 def spin(cpu_ns: int) -> None:
@@ -54,6 +54,16 @@ def test_cpu_time_is_that_of_the_span_it_was_spent_in(tmp_path):
     assert cpu_ns["loop"] == pytest.approx(4_000_000, abs=500_000)
     assert cpu_ns["worker"] == pytest.approx(3_000_000, abs=500_000)
     assert cpu_ns["handler"] == pytest.approx(9_000_000, abs=1_500_000)
+
+
+def test_what_short_stretches_were_told_is_taken_off_the_next_reading(monkeypatch):
+    """The thread has spent 1,000 ns, of which 300 were told unread: a stretch of 900 that was interrupted gets 700."""
+    thread_ns = iter([1_000, 1_500])
+    monkeypatch.setattr(time, "thread_time_ns", lambda: next(thread_ns))
+    clock = _LoopClock()
+    clock.told_ns = 300
+    assert clock.read(900) == 700
+    assert clock.read(400) == 400 and (clock.read_ns, clock.told_ns) == (1_500, 0)
 
 
 def test_a_branch_names_what_caused_it_though_its_lines_are_made_first(tmp_path):
