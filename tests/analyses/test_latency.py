@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_lanes import one_span
 
 from workbench.analyses.core import block_bootstrap
 from workbench.analyses.core.block_bootstrap import block_length, interval_95, percentile_draws
@@ -31,9 +32,12 @@ class Written:
         self._spans += 1
         if process not in self._recorders:
             self._recorders[process] = self._directory.recorder(process)
-        ids = {"trace": "1" * 32, "span": f"{self._spans:016x}", "parent": f"{parent:016x}" if parent else ""}
-        fields = {"step": 0, "cpu_ns": cpu * US, **ids, **fields}
-        self._recorders[process].add(name, start * US, end * US, lane=lane, kind=kind, **fields)
+        self._recorders[process].add_line(
+            one_span(
+                name, kind, start * US, end * US, lane=lane, trace="1" * 32, number=self._spans, around=parent,
+                cpu_ns=cpu * US, **fields,
+            )
+        )  # fmt: skip
         return self._spans
 
     def cpu(self, process, *readings):

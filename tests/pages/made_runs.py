@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from made_lanes import one_span
 
 from workbench.machine.ceilings import Ceilings
 from workbench.trace.recorder import Recorder
@@ -68,10 +69,12 @@ def make_serving_run(traces: Path, name: str) -> Path:
 
 def _add_request(recorders: dict[str, Recorder], request: int, at_ns: int) -> None:
     for number, (process, name, kind, parent, start_us, end_us) in enumerate(_REQUEST):
-        own, around = (f"{request:08x}{place + 1:08x}" if place >= 0 else "" for place in (number, parent))
-        recorders[process].add(
-            name, at_ns + start_us * 1000, at_ns + end_us * 1000, lane="request-0", step=request, kind=kind,
-            cpu_ns=50_000, trace=f"{request + 1:032x}", span=own, parent=around,
+        own, around = ((request << 32) + place + 1 if place >= 0 else 0 for place in (number, parent))
+        recorders[process].add_line(
+            one_span(
+                name, kind, at_ns + start_us * 1000, at_ns + end_us * 1000, lane="request-0", step=request,
+                cpu_ns=50_000, trace=f"{request + 1:032x}", number=own, around=around,
+            )
         )  # fmt: skip
 
 
