@@ -77,7 +77,7 @@ def print_result(screen: Console, result: Result, rows: int = _TABLE_ROWS) -> No
         screen.print(printable(f"  note: {note}"), markup=False)
     for key, value in result.shown.items():
         screen.print(printable(f"  {key} = {format_value(key, value)}"), markup=False)
-    shown = [column for column in result.table if not _is_detail(result.analysis, column)]
+    shown = _shown(result)
     if len(result.table):
         print_frame(screen, result.table[shown], rows)
     if len(shown) < len(result.table.columns):
@@ -98,9 +98,18 @@ def print_frame(screen: Console, frame: pd.DataFrame, rows: int = _TABLE_ROWS) -
         screen.print(f"  ... {len(frame) - rows} more rows: --format json or csv shows all", markup=False)
 
 
-def _is_detail(analysis: str, column: str) -> bool:
-    definition = define(analysis, column)
-    return definition is not None and definition.detail
+def _shown(result: Result) -> list[str]:
+    """The table's columns without details. Processes without ranks, such as servers, are told by their names."""
+    instead, table = {"rank", "process"}, result.table
+    named = instead <= set(table) and (table["rank"] == -1).all()
+
+    def is_shown(column: str) -> bool:
+        if column in instead and named:
+            return column == "process"
+        definition = define(result.analysis, column)
+        return definition is None or not definition.detail
+
+    return list(filter(is_shown, table))
 
 
 def progress_reporter() -> tuple[Progress, Callable[[str, float], None]]:

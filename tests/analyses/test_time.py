@@ -199,6 +199,57 @@ def test_spans_stand_in_where_no_profiler_watched():
     assert any("spans" in note for note in result.notes)
 
 
+def served(name, kind, start, end, step, rank, lane="request-0", **columns):
+    return span(name, kind, start, end, step=step, rank=rank, lane=f"{lane}/spans", trace=f"{step:032x}", **columns)
+
+
+# Rank 0 calls, 1 is the main shard, 2 a sparse one that is asked twice for request 1.
+SERVED = (
+    served("request", "span", -50, -10, 0, 0, tags="warmup"),
+    served("handler", "span", -40, -30, 0, 2),
+    served("request", "span", -2, 102, 1, 0),
+    served("handler", "span", 0, 100, 1, 1),
+    served("batch_wait", "wait", 10, 90, 1, 1),
+    served("batch", "span", 12, 88, 1, 1, "request-0/batch-0"),
+    served("bottom", "compute", 15, 40, 1, 1, "request-0/batch-0"),
+    served("rpc_wait", "wait", 40, 60, 1, 1, "request-0/batch-0"),
+    served("top", "compute", 62, 85, 1, 1, "request-0/batch-0"),
+    served("rpc", "communication", 14, 60, 1, 1, "request-0/batch-0/shard-0"),
+    served("handler", "span", 20, 30, 1, 2),
+    served("sparse_lookup", "compute", 22, 28, 1, 2),
+    served("handler", "span", 45, 55, 1, 2),
+    served("sparse_lookup", "compute", 47, 53, 1, 2),
+    served("handler", "span", 120, 130, 2, 2),
+    served("sparse_lookup", "compute", 121, 129, 2, 2),
+)
+
+
+def test_a_server_is_idle_while_no_request_is_inside():
+    rows = time(run_of(*SERVED)).table.set_index("rank")
+    assert rows.loc[2, ["steps", "window_ns"]].tolist() == [2, 110]  # without the warm-up, which only the caller tagged
+    assert parts_ns(rows.loc[2]) == {"compute": 20, "communication": 0, "copy": 0, "host": 10, "idle": 80}
+    steps = time(run_of(*SERVED), by="step").table.query("rank == 2").set_index("step")
+    assert parts_ns(steps.loc[1]) == {"compute": 12, "communication": 0, "copy": 0, "host": 8, "idle": 15}
+
+
+def test_strands_of_a_request_wait_last():
+    """All of the request's other strands run while its handler waits for them."""
+    row = time(run_of(*SERVED)).table.set_index("rank").loc[1]
+    assert parts_ns(row) == {"compute": 48, "communication": 21, "copy": 0, "host": 20, "idle": 11}
+
+
+def test_requests_that_overlap_make_one_window():
+    (row,) = time(
+        run_of(
+            served("handler", "span", 0, 60, 4, 1, "request-0"),
+            served("handler", "span", 10, 30, 5, 1, "request-1"),
+            served("top", "compute", 40, 50, 4, 1, "request-0"),
+            served("handler", "span", 70, 90, 5, 1, "request-1"),
+        )
+    ).table.to_dict("records")
+    assert parts_ns(row) == {"compute": 10, "communication": 0, "copy": 0, "host": 70, "idle": 10}
+
+
 def test_spans_do_not_count_beside_a_profiler():
     spans = (span("step", "span", 0, 100, step=3), span("lookup", "compute", 0, 90, step=3, device="cuda:0"))
     assert parts_ns(only_row(run_of(*GPU, *spans))) == parts_ns(only_row(run_of(*GPU)))

@@ -1,10 +1,11 @@
 """What cutting a model adds to its slowest requests: P50, P90 and P99 over two shards, over those of one server.
 
-    python tests/benchmarks/tail.py [--requests 10000] [--preset drm1-mini] [--rows-factor 10]
+    python tests/benchmarks/tail.py [--requests 10000] [--width 1] [--preset drm1-mini] [--rows-factor 10]
 
 Study `scaleout` has enough requests for P99 at scale full only, where it takes days on two cores; this is one of its
-points. Both deployments stand side by side and answer blocks of requests in turn, in random order, so that drift of the
-machine falls on both; whichever is not asked is idle. Intervals draw whole rounds again.
+points: one cut, and dense layers `width` times as wide, which adds compute and not a byte to any RPC. Both deployments
+stand side by side and answer blocks of requests in turn, in random order, so that drift of the machine falls on both;
+whichever is not asked is idle. Intervals draw whole rounds again.
 """
 
 import argparse
@@ -21,21 +22,27 @@ from pathlib import Path
 import numpy as np
 from support.intervals import percentile_ratio_interval
 
+from workbench.studies.scaleout_parts.compute import length_ns, wider
 from workbench.trace.recorder import Recorder
 from workbench.workloads.inference.client import RankClient
 from workbench.workloads.inference.config import PRESETS, Config
 from workbench.workloads.inference.deployment import Deployment
+from workbench.workloads.inference.models import model_config
+from workbench.workloads.inference.models.exported import export_model
+from workbench.workloads.inference.models.ranker import Ranker
 from workbench.workloads.inference.network import precise_loop
-from workbench.workloads.inference.prepare import exported_model, planned
+from workbench.workloads.inference.prepare import planned
 from workbench.workloads.inference.requests import make_requests
 
 CUTS = {"singular": {"strategy": "singular"}, "load-bal 2": {"strategy": "load_balanced", "shards": 2}}
 PERCENTILES = (50, 90, 99)
-BLOCK, LIBRARY = 50, 256
+LIBRARY = 256
+# Long enough that the first request of a block, which finds other data in the caches, is one of many.
+BLOCK_SECONDS, SHORTEST_BLOCK = 1.5, 5
 
 
-async def latencies_ns(clients: list[RankClient], config: Config, requests: list, rounds: int) -> np.ndarray:
-    """Latency [cuts, rounds, BLOCK] of requests one by one; in a round all cuts get the same."""
+async def latencies_ns(clients: list[RankClient], config: Config, requests: list, wanted: int) -> np.ndarray:
+    """Latency [cuts, rounds, block] of at least `wanted` requests one by one; in a round all cuts get the same."""
     drawn: Iterator = itertools.cycle(requests)
 
     async def ask(client: RankClient, request: object) -> int:
@@ -44,12 +51,12 @@ async def latencies_ns(clients: list[RankClient], config: Config, requests: list
             raise RuntimeError(f"{answer.status}: {answer.reason}")
         return answer.latency_ns
 
-    for request in itertools.islice(requests, config.warmup_requests):
-        for client in clients:
-            await ask(client, request)
-    found = np.empty((len(clients), rounds, BLOCK))
+    warmup = [await ask(client, request) for request in requests[: config.warmup_requests] for client in clients]
+    requests_a_block = max(SHORTEST_BLOCK, round(BLOCK_SECONDS * 1e9 / np.median(warmup)))
+    rounds = -(-wanted // requests_a_block)
+    found = np.empty((len(clients), rounds, requests_a_block))
     for place in range(rounds):
-        block = list(itertools.islice(drawn, BLOCK))
+        block = list(itertools.islice(drawn, requests_a_block))
         for cut in random.sample(range(len(clients)), len(clients)):
             found[cut, place] = [await ask(clients[cut], request) for request in block]
         if place % 20 == 19:
@@ -57,10 +64,11 @@ async def latencies_ns(clients: list[RankClient], config: Config, requests: list
     return found
 
 
-def measured_ns(config: Config, rounds: int) -> np.ndarray:
-    """The same, of deployments that record nothing."""
+def measured_ns(config: Config, width: int, wanted: int) -> np.ndarray:
+    """The same, of deployments that record nothing and whose dense layers are `width` times the model's."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        model = exported_model(config, Path(folder) / "model")
+        shape = wider(model_config(config.model, config.rows_factor, config.seed), width)
+        model = export_model(Ranker.untrained(shape), Path(folder) / "model")
         requests = list(make_requests(model.config, [config.items] * LIBRARY, config.seed))
         deployments = []
         for name, settings in CUTS.items():
@@ -75,7 +83,7 @@ def measured_ns(config: Config, rounds: int) -> np.ndarray:
             for client, servers in zip(clients, deployments, strict=True):
                 while not await client.is_serving(0.1):
                     servers.check()
-            found = await latencies_ns(clients, config, requests, rounds)
+            found = await latencies_ns(clients, config, requests, wanted)
             for client in clients:
                 await client.close()
             return found
@@ -87,18 +95,19 @@ def measured_ns(config: Config, rounds: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--width", type=int, default=1)
     parser.add_argument("--preset", default="drm1-mini")
     parser.add_argument("--rows-factor", type=float, default=10)
     chosen = parser.parse_args()
     gc.freeze()  # as a run does: the garbage of numpy and torch is not collected amid requests
     config = replace(PRESETS[chosen.preset](), rows_factor=chosen.rows_factor)
-    singular_ns, cut_ns = measured_ns(config, -(-chosen.requests // BLOCK))
+    singular_ns, cut_ns = measured_ns(config, chosen.width, chosen.requests)
     for percentile in PERCENTILES:
         ratio, low, high = percentile_ratio_interval(cut_ns, singular_ns, percentile)
         ours_ms, base_ms = (np.percentile(ns, percentile) / 1e6 for ns in (cut_ns, singular_ns))
         print(
             f"P{percentile}: {ours_ms:.2f} ms over {base_ms:.2f} ms of one server, {ratio:.3f} [{low:.3f}, {high:.3f}] "
-            f"over {cut_ns.size} requests each; what is added would be 1 % of {(ours_ms - base_ms) / 10:.2f} s",
+            f"over {cut_ns.size} requests each; what is added would be 1 % of {length_ns(ours_ms - base_ms):,.0f} ms",
             flush=True,
         )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -232,20 +231,6 @@ def test_a_full_house_refuses_at_once_and_answers_those_inside(tiny):
     for request, answer in zip(requests, answers, strict=True):
         if answer.status == "OK":
             np.testing.assert_allclose(answer.scores, expected_scores(model, request), atol=1e-6)
-
-
-def test_latency_counts_from_the_moment_a_request_was_to_be_sent(tiny, tmp_path):
-    model, exported = tiny
-    (request,) = some_requests(model.config, 1)
-
-    async def late(deployment):
-        return await deployment.client.rank(0, request, 5.0, intended_ns=time.monotonic_ns() - 30_000_000)
-
-    answer = deployed(exported, plan_for(model.config, "singular", 1), late, record=tmp_path)
-    assert answer.latency_ns > 30_000_000
-    events = events_of(tmp_path, "client").set_index("name")
-    assert events.loc["send_delay", "duration_ns"] >= 30_000_000
-    assert events.loc["request", "start_ns"] == events.loc["send_delay", "start_ns"]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,9 @@ Without a device the host is the device, and its threads are the layers. The cri
 compute, its communication, transfers on other threads, its copies, its waits; then what other threads do meanwhile
 (the autograd thread of a trace that lost its device). What no layer covers inside a step is the host's: Python,
 the framework, runtime wrappers.
+
+The steps of a server are its requests; while none is inside it is idle. Its lanes are strands of requests, none of
+which comes before the others: their compute comes first, their waits last.
 """
 
 from collections.abc import Iterator
@@ -120,9 +123,9 @@ def _groups(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[tuple, pd.DataF
 
 
 def _rows_of_interest(events: pd.DataFrame) -> pd.DataFrame:
-    """The events that a timeline is made of, with part, recorded, warmup, profiled and marks_step. Where a device
-    worked that is what ran on it, and the host's operators, most of a trace, are left out."""
-    part, mine, warmup = _part(events), recorded(events), tagged(events, "warmup")
+    """The events that a timeline is made of, with part, recorded, of_request, warmup, profiled and marks_step. Where a
+    device worked that is what ran on it, and the host's operators, most of a trace, are left out."""
+    part, mine, warmup = _part(events), recorded(events), _warmup(events)
     has_part, marks_step = part.codes >= 0, _marks_step(events)
     processes = events["process"].cat.codes.to_numpy()
     worked = has_part & ~mine & (events["device"] != "cpu").to_numpy() & (part != "idle")
@@ -132,7 +135,10 @@ def _rows_of_interest(events: pd.DataFrame) -> pd.DataFrame:
     columns = ["process", "rank", "lane", "device", "step", "start_ns", "duration_ns", "source"]
     rows = events[columns].take(chosen).set_axis(chosen)
     rows["end_ns"] = rows["start_ns"] + rows["duration_ns"]
-    flags = {"recorded": mine, "warmup": warmup, "profiled": tagged(events, "profiled"), "marks_step": marks_step}
+    flags = {
+        "recorded": mine, "of_request": _of_request(events), "warmup": warmup,
+        "profiled": tagged(events, "profiled"), "marks_step": marks_step,
+    }  # fmt: skip
     return rows.assign(part=part[chosen], **{name: flag[chosen] for name, flag in flags.items()})
 
 
@@ -146,10 +152,22 @@ def _part(events: pd.DataFrame) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, categories=list(PARTS))
 
 
+def _warmup(events: pd.DataFrame) -> np.ndarray:
+    """Mask [events] of those tagged so, and of all that servers did for a request whose caller tagged it."""
+    tags, of_request = tagged(events, "warmup"), _of_request(events)
+    return tags | (of_request & events["step"].isin(events.loc[tags & of_request, "step"]).to_numpy())
+
+
+def _of_request(events: pd.DataFrame) -> np.ndarray:
+    return of_category(events["trace"], bool)
+
+
 def _marks_step(events: pd.DataFrame) -> np.ndarray:
-    """Mask [events] of the profiler's step annotations on the host and of the recorder's step spans."""
+    """Mask [events] of the profiler's step annotations on the host, of the recorder's step spans, and of the outermost
+    spans of a request in a process."""
     annotated = of_category(events["name"], lambda name: name.startswith("ProfilerStep")) & (events["device"] == "cpu")
-    return np.where(recorded(events), events["name"] == "step", annotated)
+    outermost = _of_request(events) & (events["parent_id"] == -1)
+    return np.where(recorded(events), outermost | (events["name"] == "step"), annotated)
 
 
 def _of_process(process: str, rank: int, rows: pd.DataFrame) -> Iterator[Timeline]:
@@ -163,9 +181,9 @@ def _of_process(process: str, rank: int, rows: pd.DataFrame) -> Iterator[Timelin
         return
     # A run that no profiler watched still has its own spans.
     busy = busy if len(busy) else rows.loc[has_part, _LAYERED]
-    steps = _host_steps(rows)
-    if len(busy) or len(steps):
-        yield _host_timeline(process, rank, busy, steps)
+    marks = _step_marks(rows)
+    if len(busy) or len(marks):
+        yield _host_timeline(process, rank, busy, marks)
 
 
 def _device_timeline(process: str, rank: int, device: str, busy: pd.DataFrame, warm: np.ndarray) -> Timeline:
@@ -194,8 +212,9 @@ def _device_timeline(process: str, rank: int, device: str, busy: pd.DataFrame, w
     return Timeline(process, rank, device, steps, windows, windows, "idle", most.lane, layers, weakest_source(busy))
 
 
-def _host_steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """The steps that the profiler annotated, else the recorder's: those it tagged profiled where a profiler ran."""
+def _step_marks(rows: pd.DataFrame) -> pd.DataFrame:
+    """The steps that the profiler annotated, else the recorder's: those it tagged profiled where a profiler ran. Of a
+    request there may be several marks in a process, with idle time between."""
     marks = rows[rows["marks_step"]]
     annotated = marks[~marks["recorded"]]
     if len(annotated):
@@ -204,27 +223,29 @@ def _host_steps(rows: pd.DataFrame) -> pd.DataFrame:
         marks = marks[marks["profiled"]]
     steady = marks[~marks["step"].isin(rows.loc[rows["warmup"], "step"])]
     marks = steady if len(steady) else marks
-    return marks[["step", "start_ns", "end_ns", "lane"]].sort_values("start_ns", ignore_index=True)
+    return marks[["step", "start_ns", "end_ns", "lane", "of_request"]]
 
 
-def _host_timeline(process: str, rank: int, busy: pd.DataFrame, steps: pd.DataFrame) -> Timeline:
+def _host_timeline(process: str, rank: int, busy: pd.DataFrame, marks: pd.DataFrame) -> Timeline:
     """Layers are threads. Steps in a row form a window; what lies between two windows was not sampled."""
     lanes = _by_lane(busy)
-    if len(steps) == 0:
-        steps = pd.DataFrame({"step": [-1], "start_ns": [busy["start_ns"].min()], "end_ns": [busy["end_ns"].max()]})
-        critical = _busiest(lanes)
-    else:
-        marked = str(steps["lane"].mode()[0])
-        critical = marked if marked in lanes or not lanes else _busiest(lanes)
-    in_a_row = (steps["step"].diff() != 1).cumsum()
-    hulls = steps.groupby(in_a_row).agg(start_ns=("start_ns", "min"), end_ns=("end_ns", "max"))
-    own, others = [critical] if critical in lanes else [], [lane for lane in lanes if lane != critical]
+    critical, served = _busiest(lanes), len(marks) > 0 and marks["of_request"].all()
+    if len(marks) == 0:
+        marks = pd.DataFrame({"step": [-1], "start_ns": [busy["start_ns"].min()], "end_ns": [busy["end_ns"].max()]})
+    elif not served:
+        marked = str(marks["lane"].mode()[0])
+        critical = marked if marked in lanes or not lanes else critical
+    bounds = {"start_ns": ("start_ns", "min"), "end_ns": ("end_ns", "max")}
+    steps = marks.groupby("step", as_index=False).agg(**bounds)
+    hulls = steps.groupby((steps["step"].diff() != 1).cumsum()).agg(**bounds)
+    own = list(lanes) if served else [critical] if critical in lanes else []
+    others = [lane for lane in lanes if lane not in own]
     order = [("compute", own), ("communication", own), ("communication", others), ("copy", own), ("idle", own),
              ("compute", others), ("copy", others)]  # fmt: skip
     layers = [Layer(part, lane, lanes[lane][part]) for part, some in order for lane in some]
     return Timeline(
-        process, rank, "cpu", steps[["step", "start_ns", "end_ns"]], merge(hulls["start_ns"], hulls["end_ns"]),
-        merge(steps["start_ns"], steps["end_ns"]), "host", critical, layers, weakest_source(busy),
+        process, rank, "cpu", steps, merge(hulls["start_ns"], hulls["end_ns"]),
+        merge(marks["start_ns"], marks["end_ns"]), "host", critical, layers, weakest_source(busy),
     )  # fmt: skip
 
 
@@ -235,7 +256,7 @@ def _busiest(lanes: dict[str, dict[str, Segments]]) -> str:
         all_ns = {part: total_ns(segments.intervals) for part, segments in lanes[lane].items()}
         return sum(all_ns.values()) - all_ns["communication"], sum(all_ns.values())
 
-    return max(lanes, key=busy_ns)
+    return max(lanes, key=busy_ns, default="")
 
 
 def _by_lane(busy: pd.DataFrame) -> dict[str, dict[str, Segments]]:

@@ -17,7 +17,7 @@ from workbench.workloads.inference.transport import Tls, is_serving, open_channe
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one request: its latency from the moment it was to be sent, and its scores [items, outputs] or
+    """What became of one request: its latency from the moment it was sent, and its scores [items, outputs] or
     the status and reason of its failure."""
 
     latency_ns: int
@@ -49,17 +49,13 @@ class RankClient:
         number: int,
         request: Request,
         deadline_s: float,
-        intended_ns: int | None = None,
         tags: str = "",
         sampled: bool | None = None,
     ) -> Answer:
-        """Send request `number` now. It was to be sent at `intended_ns` (`time.monotonic_ns`; None: now): latency
-        counts from there, since a caller who is late for lack of answers would otherwise hide the queue.
-
-        `sampled` says whether it leaves spans (None: drawn)."""
+        """Send request `number` now; `sampled` says whether it leaves spans (None: drawn)."""
         if sampled is None:
             sampled = self._draws.random() < self._trace_share
-        start_ns = time.monotonic_ns() if intended_ns is None else intended_ns
+        start_ns = time.monotonic_ns()
         with self._lane_names.taken() as name:
             lane = Lane(self._recorder, name, TraceContext.new(number, sampled))
             answer = await lane.run(self._answer(request, deadline_s, start_ns, tags, lane))
