@@ -51,5 +51,5 @@ def run_of(*events: dict, **fields: object) -> Run:
 _DEFAULTS = {
     "device": "cpu", "step": -1, "collective": "", "group_size": -1, "message_bytes": np.nan, "launch_id": -1,
     "process_group": "", "sequence": -1, "bytes_source": "", "tags": "", "source": "measured",
-    "trace": "",
+    "trace": "", "span_id": 0, "parent_span_id": 0,
 }  # fmt: skip

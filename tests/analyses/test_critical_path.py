@@ -172,6 +172,28 @@ def steps_of(*bounds):
     return run_of(*marks, *work)
 
 
+def served(name, kind, start, end, number, parent, lane="request-0", rank=0):
+    ids = {"trace": "1" * 32, "span_id": number, "parent_span_id": parent}
+    return span(name, kind, start, end, lane=f"{lane}/spans", rank=rank, **ids)
+
+
+def test_through_a_call_that_a_lane_waits_for_after_work_of_its_own():
+    run = run_of(
+        served("net", "span", 0, 100, 1, 0),
+        served("bottom", "compute", 10, 40, 2, 1),
+        served("rpc_wait", "wait", 40, 70, 3, 1),
+        served("top", "compute", 70, 95, 4, 1),
+        served("rpc", "communication", 5, 68, 5, 1, "request-0/shard-0"),
+        served("handler", "span", 20, 50, 6, 5, rank=1),
+        served("sparse_lookup", "compute", 25, 45, 7, 6, rank=1),
+    )
+    assert parts(run) == [
+        ("net", 5), ("rpc", 15), ("handler", 5), ("sparse_lookup", 20), ("handler", 5), ("rpc", 18), ("rpc_wait", 2),
+        ("top", 25),
+    ]  # fmt: skip
+    assert saved_ns(run, "sparse_lookup=0") == 20
+
+
 def test_one_step_of_several():
     run = steps_of((0, 30), (30, 50))
     lengths = [critical_path(run, step=step).summary["length_ns"] for step in (0, 1)]

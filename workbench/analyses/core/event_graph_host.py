@@ -16,6 +16,7 @@ from workbench.analyses.core.intervals import merge, subtract
 from workbench.analyses.core.rows import of_category, recorded
 
 _AUTOGRAD = "autograd::engine::evaluate_function"
+_NEVER = np.iinfo(np.int64).min
 
 
 def clocks_ahead_ns(found: Collectives | None) -> dict[str, int]:
@@ -51,7 +52,7 @@ def link_threads(events: pd.DataFrame, lanes: Lanes, into: Collector) -> None:
         gap = np.searchsorted(busy[:, 0], lanes.start_ns[rows], side="right")
         bounds = pd.DataFrame({"gap": gap, "start_ns": lanes.start_ns[rows], "end_ns": lanes.end_ns[rows]})
         runs = bounds.groupby("gap").agg({"start_ns": "min", "end_ns": "max"})
-        silent_ns = np.append(np.iinfo(np.int64).min, busy[:, 1])[runs.index]
+        silent_ns = np.append(_NEVER, busy[:, 1])[runs.index]
         resumes_ns = np.append(busy[:, 0], np.iinfo(np.int64).max)[runs.index]
         runs = runs[(silent_ns <= runs["start_ns"]) & (runs["end_ns"] <= resumes_ns)]
         start_ns, end_ns = runs["start_ns"].to_numpy(), runs["end_ns"].to_numpy()
@@ -75,22 +76,32 @@ def link_transfers(events: pd.DataFrame, lanes: Lanes, transfers: np.ndarray, in
     into.edges("call", lanes.lane[called[asked]], departs_ns, lane[asked], start_ns[asked])
 
     waits = on_lane & ((events["kind"] == "wait").to_numpy() | (communicates & ours))
-    since_ns = np.where(asked, lanes.end_ns[called], np.iinfo(np.int64).min)
     main = lanes.main[lane]
-    for waiting in np.unique(main[main >= 0]):
+    began_ns = _wait_around(lanes, waits, main, end_ns)
+    inside = began_ns != _NEVER
+    from_ns = np.where(asked, np.maximum(began_ns, lanes.end_ns[called]), began_ns)[inside]
+    into.waits(main[inside], from_ns, end_ns[inside])
+    into.edges("call", lane[inside], end_ns[inside], main[inside], end_ns[inside])
+
+
+def _wait_around(lanes: Lanes, waits: np.ndarray, lane: np.ndarray, moment_ns: np.ndarray) -> np.ndarray:
+    """When that began [n] of the `waits` (mask of rows) on each lane [n] which lasts at each moment [n]; _NEVER where
+    none does."""
+    began_ns = np.full(len(lane), _NEVER)
+    for waiting in np.unique(lane[lane >= 0]):
         rows = lanes.of(waiting)
         rows = rows[waits[rows]]
         intervals = merge(lanes.start_ns[rows], lanes.end_ns[rows])
-        found = np.searchsorted(intervals[:, 0], end_ns, side="left") - 1
-        inside = (main == waiting) & (found >= 0) & (end_ns <= np.append(intervals[:, 1], 0)[found])
-        from_ns = np.maximum(np.append(intervals[:, 0], 0)[found], since_ns)[inside]
-        here = np.full(inside.sum(), waiting)
-        into.waits(here, from_ns, end_ns[inside])
-        into.edges("call", lane[inside], end_ns[inside], here, end_ns[inside])
+        here = np.flatnonzero(lane == waiting)
+        found = np.searchsorted(intervals[:, 0], moment_ns[here], side="left") - 1
+        inside = (found >= 0) & (moment_ns[here] <= np.append(intervals[:, 1], 0)[found])
+        began_ns[here[inside]] = intervals[found[inside], 0]
+    return began_ns
 
 
 def link_spans(events: pd.DataFrame, lanes: Lanes, into: Collector) -> None:
-    """A span and the span on another lane that caused it, where both are known: the cause stands still meanwhile."""
+    """A span and the span on another lane that caused it, where both are known: the cause stands still meanwhile, or,
+    if its lane works on and waits for it later, from then on."""
     spans = events[["trace", "span_id", "parent_span_id"]].assign(row=np.arange(len(events)))
     spans = spans[(lanes.lane >= 0) & (spans["span_id"] > 0)]
     pairs = spans[spans["parent_span_id"] > 0].merge(
@@ -102,8 +113,10 @@ def link_spans(events: pd.DataFrame, lanes: Lanes, into: Collector) -> None:
     start_ns, end_ns = lanes.start_ns[row], lanes.end_ns[row]
     into.edges("call", lanes.lane[cause], np.maximum(start_ns, lanes.start_ns[cause] + 1), lanes.lane[row], start_ns)
     waited = (start_ns >= lanes.start_ns[cause]) & (end_ns <= lanes.end_ns[cause])
-    into.waits(lanes.lane[cause[waited]], start_ns[waited], end_ns[waited])
-    into.edges("call", lanes.lane[row[waited]], end_ns[waited], lanes.lane[cause[waited]], end_ns[waited])
+    row, cause, start_ns, end_ns = (values[waited] for values in (row, cause, start_ns, end_ns))
+    began_ns = _wait_around(lanes, (events["kind"] == "wait").to_numpy(), lanes.lane[cause], end_ns)
+    into.waits(lanes.lane[cause], np.maximum(start_ns, began_ns), end_ns)
+    into.edges("call", lanes.lane[row], end_ns, lanes.lane[cause], end_ns)
 
 
 def link_ranks(lanes: Lanes, found: Collectives, transfers: np.ndarray, into: Collector) -> None:
