@@ -172,9 +172,23 @@ def steps_of(*bounds):
     return run_of(*marks, *work)
 
 
-def served(name, kind, start, end, number, parent, lane="request-0", rank=0):
-    ids = {"trace": "1" * 32, "span_id": number, "parent_span_id": parent}
-    return span(name, kind, start, end, lane=f"{lane}/spans", rank=rank, **ids)
+def served(name, kind, start, end, number, parent, lane="request-0", rank=0, step=0):
+    ids = {"trace": f"{step + 1:032x}", "span_id": number, "parent_span_id": parent}
+    return span(name, kind, start, end, lane=f"{lane}/spans", rank=rank, step=step, **ids)
+
+
+def test_requests_are_steps():
+    """Also those that overlap; what passes between them is no request's."""
+    run = run_of(
+        served("request", "span", 0, 40, 1, 0), served("rpc", "communication", 5, 35, 2, 1),
+        served("handler", "span", 10, 30, 3, 2, rank=1), served("sparse_lookup", "compute", 10, 30, 4, 3, rank=1),
+        served("request", "span", 30, 50, 5, 0, "request-1", step=1),
+        served("rpc", "communication", 32, 50, 6, 5, "request-1", step=1),
+        served("request", "span", 90, 100, 7, 0, step=8), served("rpc", "communication", 90, 100, 8, 7, step=8),
+    )  # fmt: skip
+    summary = critical_path(run).summary
+    assert (summary["steps"], summary["length_ns"], summary["step_ns"]) == (3, 100, 100 / 3)
+    assert parts(run, step=8) == [("rpc", 10)]
 
 
 def test_through_a_call_that_a_lane_waits_for_after_work_of_its_own():
@@ -189,7 +203,7 @@ def test_through_a_call_that_a_lane_waits_for_after_work_of_its_own():
     )
     assert parts(run) == [
         ("net", 5), ("rpc", 15), ("handler", 5), ("sparse_lookup", 20), ("handler", 5), ("rpc", 18), ("rpc_wait", 2),
-        ("top", 25),
+        ("top", 25), ("net", 5),
     ]  # fmt: skip
     assert saved_ns(run, "sparse_lookup=0") == 20
 

@@ -125,7 +125,7 @@ def _summary(words: Words, found: EventGraphs, path: pd.DataFrame, steps: int | 
     return {
         "length_ns": int(length_ns),
         "steps": steps,
-        "step_ns": length_ns / steps if steps else math.nan,  # a server has requests side by side, and no steps
+        "step_ns": length_ns / steps if steps else math.nan,
         **{f"{kind}_share": float(share) for kind, share in zip(KINDS, by_kind, strict=True)},
         "late_begin_share": of_delay[LATE_BEGIN],
         "recorded_share": 1 - of_delay[LATE_BEGIN] - of_delay[NOTHING_RECORDED],

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from workbench.analyses.core.rows import of_category, recorded, tagged
+from workbench.analyses.core.rows import of_category, of_request, recorded, tagged
 from workbench.trace.stitch import MAIN_LANE
 
 _PYTHON, _SYNC, _PROFILER = "/python", "/sync", "profiler"
@@ -103,8 +103,10 @@ def windows(events: pd.DataFrame, found: Lanes) -> list[Window]:
     bounds = pd.DataFrame({"start_ns": found.start_ns[marks], "end_ns": found.end_ns[marks]})
     steps = bounds.groupby(events["step"].to_numpy()[marks]).agg({"start_ns": "min", "end_ns": "max"})
     numbers, step_of = steps.index.to_numpy(), events["step"].to_numpy()
+    # Requests run beside one another, and between them are those that were not sampled.
+    apart = np.diff(numbers) != 1 if not of_request(events)[marks].all() else np.zeros(len(numbers) - 1, dtype=bool)
     formed = []
-    for own in np.split(np.arange(len(steps)), np.flatnonzero(np.diff(numbers) != 1) + 1):
+    for own in np.split(np.arange(len(steps)), np.flatnonzero(apart) + 1):
         host_end_ns = int(steps["end_ns"].iloc[own].max())
         theirs = on_device & (step_of >= numbers[own[0]]) & (step_of <= numbers[own[-1]])
         end_ns = int(found.end_ns[theirs].max(initial=host_end_ns))
@@ -172,12 +174,14 @@ def _annotated_steps(events: pd.DataFrame) -> np.ndarray:
 
 def _step_marks(events: pd.DataFrame) -> np.ndarray:
     """Mask [events] of what says when a sampled step began and ended: annotations, else a recorder's spans (those of
-    profiled steps, if some are)."""
+    profiled steps, if some are), else requests to servers as their callers saw them."""
     marks = _annotated_steps(events)
     if not marks.any():
         marks = recorded(events) & (events["name"] == "step").to_numpy()
         profiled = marks & tagged(events, "profiled")
         marks = profiled if profiled.any() else marks
+    if not marks.any():
+        marks = recorded(events) & of_request(events) & (events["parent_span_id"] == 0).to_numpy()
     steps = events["step"].to_numpy()
     return marks & ~np.isin(steps, steps[tagged(events, "warmup")])
 

@@ -16,6 +16,7 @@ from workbench.analyses.core.event_graph_build import EventGraphs
 from workbench.analyses.core.event_graph_lanes import Lanes
 from workbench.analyses.core.event_graph_links import CAUSES
 from workbench.analyses.core.idle import WAIT_THRESHOLD_NS
+from workbench.analyses.core.rows import of_request
 from workbench.trace.schema import KINDS, SOURCES
 
 LATE_BEGIN, NOTHING_RECORDED = "wait (for a late begin)", "wait (nothing recorded)"
@@ -58,17 +59,20 @@ def _numbered(column: pd.Series, words: tuple[str, ...], more: Iterable[str]) ->
 
 def path_parts(events: pd.DataFrame, words: Words, found: EventGraphs, schedules: Sequence[Schedule]) -> pd.DataFrame:
     """The path through each window, in order: start_ns (on the common clock), path_ns, event (row, NO_EVENT for a
-    delay), lane, step, name, kind, source. The parts of a window as it happened sum to its length."""
-    parts, steps = [], events["step"].to_numpy()
+    delay), lane, step (-1 between two requests), name, kind, source. The parts of a window as it happened sum to its
+    length."""
+    parts, steps, of_requests = [], events["step"].to_numpy(), of_request(events)
     for window, graph, schedule in zip(found.windows, found.graphs, schedules, strict=True):
         path = graph.path(schedule)
         piece, end_ns = path["piece"].to_numpy(), path["end_ns"].to_numpy()
-        own = graph.event[piece]
+        own, is_delay = graph.event[piece], path["delay"].to_numpy()
+        step = _next_known(np.where(own >= 0, steps[own], -1))
+        between = is_delay & (own >= 0) & of_requests[own] & (np.diff(step, prepend=step[:1]) != 0)
         part = {
             "start_ns": window.start_ns + path["start_ns"].to_numpy(np.int64),
-            "path_ns": end_ns - path["start_ns"].to_numpy(), "event": np.where(path["delay"], NO_EVENT, own),
+            "path_ns": end_ns - path["start_ns"].to_numpy(), "event": np.where(is_delay, NO_EVENT, own),
             "delay": delays(graph, found.lanes)[piece], "lane": graph.lane[piece],
-            "step": _next_known(np.where(own >= 0, steps[own], -1)),
+            "step": np.where(between, -1, step),
         }  # fmt: skip
         parts.append(part)
         # Where the last piece ends before the step does, nobody knows what that waited for.

@@ -31,6 +31,11 @@ def recorded(events: pd.DataFrame) -> np.ndarray:
     return of_category(events["lane"], lambda lane: lane.endswith(SPAN_LANE))
 
 
+def of_request(events: pd.DataFrame) -> np.ndarray:
+    """Mask [events] of spans that belong to a distributed request."""
+    return of_category(events["trace"], bool)
+
+
 def of_category(column: pd.Series, wanted) -> np.ndarray:
     """Mask [rows] of a categorical column where `wanted(text)` holds; asked once a category."""
     answers = np.array([wanted(str(value)) for value in column.cat.categories.tolist()], dtype=bool)

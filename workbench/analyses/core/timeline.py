@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analyses.core.intervals import EMPTY, Intervals, intersect, merge, subtract, total_ns, union
-from workbench.analyses.core.rows import SPAN_LANE, of_category, recorded, tagged, weakest_source
+from workbench.analyses.core.rows import SPAN_LANE, of_category, of_request, recorded, tagged, weakest_source
 from workbench.analyses.core.segments import Segments, self_segments
 from workbench.trace.run import Run
 
@@ -136,7 +136,7 @@ def _rows_of_interest(events: pd.DataFrame) -> pd.DataFrame:
     rows = events[columns].take(chosen).set_axis(chosen)
     rows["end_ns"] = rows["start_ns"] + rows["duration_ns"]
     flags = {
-        "recorded": mine, "of_request": _of_request(events), "warmup": warmup,
+        "recorded": mine, "of_request": of_request(events), "warmup": warmup,
         "profiled": tagged(events, "profiled"), "marks_step": marks_step,
     }  # fmt: skip
     return rows.assign(part=part[chosen], **{name: flag[chosen] for name, flag in flags.items()})
@@ -154,19 +154,15 @@ def _part(events: pd.DataFrame) -> pd.Categorical:
 
 def _warmup(events: pd.DataFrame) -> np.ndarray:
     """Mask [events] of those tagged so, and of all that servers did for a request whose caller tagged it."""
-    tags, of_request = tagged(events, "warmup"), _of_request(events)
-    return tags | (of_request & events["step"].isin(events.loc[tags & of_request, "step"]).to_numpy())
-
-
-def _of_request(events: pd.DataFrame) -> np.ndarray:
-    return of_category(events["trace"], bool)
+    tags, of_requests = tagged(events, "warmup"), of_request(events)
+    return tags | (of_requests & events["step"].isin(events.loc[tags & of_requests, "step"]).to_numpy())
 
 
 def _marks_step(events: pd.DataFrame) -> np.ndarray:
     """Mask [events] of the profiler's step annotations on the host, of the recorder's step spans, and of the outermost
     spans of a request in a process."""
     annotated = of_category(events["name"], lambda name: name.startswith("ProfilerStep")) & (events["device"] == "cpu")
-    outermost = _of_request(events) & (events["parent_id"] == -1)
+    outermost = of_request(events) & (events["parent_id"] == -1)
     return np.where(recorded(events), outermost | (events["name"] == "step"), annotated)
 
 
