@@ -1,13 +1,13 @@
 """What tracing costs: P50 and P99 of requests that every server records, over those of requests that none does.
 
-    python tests/benchmarks/tracing.py [--rounds 100] [--preset drm1-mini]
+    python tests/benchmarks/tracing.py [--rounds 144] [--preset drm1-mini]
 
 A deployment answers rounds of three blocks in random order: sampled, not sampled, and not sampled once more. Tracing is
 the first over both others; the control is the third over the second, which shows what the machine alone does. Latencies
-count in medians of their round's untraced requests, since a machine's speed changes from one second to the next, and
-intervals draw whole rounds again. A block lasts longer than spans wait until they are written, so that writing falls to
-the requests which caused it. Where memory lies makes a process faster or slower for all its life, so there are several
-deployments.
+count in medians of their round's untraced requests, since a machine's speed changes from one second to the next. A
+block lasts longer than spans wait until they are written, so that writing falls to the requests which caused it. Where
+memory lies makes a process faster or slower for all its life, and tracing cheaper or dearer: there are many
+deployments, and intervals draw whole ones again.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from workbench.workloads.inference.prepare import exported_model, planned
 from workbench.workloads.inference.requests import make_requests
 
 LIMITS_PCT = {50: 3.0, 99: 5.0}
-BLOCK, LIBRARY, DEPLOYMENTS = 40, 256, 4
+BLOCK, LIBRARY, DEPLOYMENTS = 40, 256, 12
 ARMS = {"sampled": True, "not sampled": False, "control": False}
 
 
@@ -79,14 +79,18 @@ def measured_ns(config: Config, rounds: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=144)
     parser.add_argument("--preset", default="drm1-mini")
     chosen = parser.parse_args()
     gc.freeze()  # as a run does: the garbage of numpy and torch is not collected amid requests
     config, rounds = PRESETS[chosen.preset](), -(-chosen.rounds // DEPLOYMENTS)
-    found_ns = np.concatenate([measured_ns(config, rounds) for _ in range(DEPLOYMENTS)], axis=1)
-    untraced_ns = np.median(found_ns[1:], axis=(0, 2))  # [rounds]
-    sampled, untraced, control = found_ns / untraced_ns[:, None]
+    found_ns = []
+    for number in range(DEPLOYMENTS):
+        found_ns.append(measured_ns(config, rounds))
+        print(f"deployment {number + 1} of {DEPLOYMENTS}", flush=True)
+    found_ns = np.stack(found_ns, axis=1)  # [arms, deployments, rounds, BLOCK]
+    untraced_ns = np.median(found_ns[1:], axis=(0, 3))[:, :, None]
+    sampled, untraced, control = (found_ns / untraced_ns).reshape(len(ARMS), DEPLOYMENTS, -1)
     comparisons = {"tracing": (sampled, np.hstack([untraced, control])), "control": (control, untraced)}
     for percentile, limit_pct in LIMITS_PCT.items():
         for name, (ours, base) in comparisons.items():

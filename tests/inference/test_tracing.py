@@ -66,6 +66,33 @@ def test_what_short_stretches_were_told_is_taken_off_the_next_reading(monkeypatc
     assert clock.read(400) == 400 and (clock.read_ns, clock.told_ns) == (1_500, 0)
 
 
+def test_lanes_are_encoded_after_the_answer_has_left():
+    happened = []
+
+    class Told:
+        enabled = True
+
+        def add_line(self, line):
+            happened.append(line.lane)
+
+        def encode_lanes(self):
+            happened.append("encoded")
+
+    async def answering():
+        lane = Lane(Told(), "request-0", TraceContext.new(0))
+
+        async def work():
+            with lane.span("handler"):
+                await lane.branch("batch-0").run(asyncio.sleep(0))
+
+        await lane.run(work())
+        happened.append("answered")
+        await asyncio.sleep(0)
+
+    asyncio.run(answering())
+    assert happened == ["request-0/batch-0", "request-0", "answered", "encoded"]
+
+
 def test_a_branch_names_what_caused_it_though_its_lines_are_made_first(tmp_path):
     recorder = Recorder(tmp_path, "main")
     lane = Lane(recorder, "request-0", TraceContext.new(0))

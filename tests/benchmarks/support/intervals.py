@@ -12,9 +12,10 @@ def median_interval(ratios: Sequence[float]) -> tuple[float, float, float]:
 
 
 def percentile_ratio_interval(ours: np.ndarray, base: np.ndarray, percentile: float) -> tuple[float, float, float]:
-    """Ratio of a percentile of ours [rounds, requests] to base's, and its 95 % interval over rounds."""
-    rounds = len(ours)
-    draws = np.random.default_rng(0).integers(0, rounds, (2000, rounds))
+    """Ratio of a percentile of ours [groups, requests] to base's, and its 95 % interval, which draws whole groups
+    again: rounds, deployments."""
+    groups = len(ours)
+    draws = np.random.default_rng(0).integers(0, groups, (2000, groups))
     ratios = [np.percentile(ours[draw], percentile) / np.percentile(base[draw], percentile) for draw in draws]
     whole = np.percentile(ours, percentile) / np.percentile(base, percentile)
     return float(whole), *map(float, np.percentile(ratios, [2.5, 97.5]))

@@ -187,7 +187,9 @@ class Lane:
         return Lane(self.recorder, f"{self.name}/{name}", self.received, self._open[-1])
 
     async def run(self, work: Coroutine) -> Any:
-        """Await `work`, all that this lane does, counting its CPU time; then record its spans."""
+        """Await `work`, all that this lane does, counting its CPU time; then record its spans.
+
+        Those of all the request's lanes are encoded in the event loop's next turn, when the answer is on its way."""
         if not self._recorded:
             return await work
         try:
@@ -198,6 +200,8 @@ class Lane:
                 self.name, context.step, context.trace, context.parent, _span_ids.zero, spans, self._stretches
             )
             self.recorder.add_line(line)
+            if self._open[0] is _OUTSIDE:
+                asyncio.get_running_loop().call_soon(self.recorder.encode_lanes)
 
     async def run_on(self, pool: Executor, function: Callable, *arguments: Any) -> Any:
         """function(*arguments) on a thread of `pool` while the lane's task waits for it, counting its CPU time."""
