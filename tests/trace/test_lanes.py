@@ -52,16 +52,13 @@ def test_cpu_time_of_a_stretch_is_spread_evenly_over_it():
     assert [until_ns(moment) for moment in moments_ns] == [0, 0, 25, 50, 50, 100, 150, 252, 355, 355]
 
 
-@pytest.mark.parametrize("early", [True, False])
-def test_a_lane_that_is_written_again_replaces_its_spans(early, tmp_path):
+def test_a_lane_that_is_written_again_replaces_its_spans(tmp_path):
     with Recorder(tmp_path, "p") as recorder, recorder.span("beside"):
         first = line(inner(), OUTER)
         recorder.add_line(first)
         recorder.flush()
         first.spans[1].start_ns = 50
         recorder.add_line(first)
-        if early:
-            recorder.encode_lanes()
     events = spans.read(tmp_path / "p.spans.jsonl").events.set_index("name")
     assert sorted(events.index) == ["beside", "handler", "net"]
     assert events.loc["handler", "duration_ns"] == 250

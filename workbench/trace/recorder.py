@@ -106,9 +106,7 @@ class Recorder:
         self.enabled = directory is not None
         self.step = -1
         # Deques: several threads append while the flushing thread takes from the other end, without a lock.
-        self._closed: deque[dict] = deque()
-        self._lanes: deque[LaneLine] = deque()
-        self._encoded: deque[bytes] = deque()
+        self._closed: deque[dict | LaneLine] = deque()
         self._metrics: deque[tuple] = deque()
         if not self.enabled:
             return
@@ -138,13 +136,7 @@ class Recorder:
         as the concurrent requests of an asyncio server. It may be added again after a change: of spans with the same
         ids readers take the last."""
         if self.enabled:
-            self._lanes.append(line)
-
-    def encode_lanes(self) -> None:
-        """Turn all lines added so far into what the file will hold. Nobody need call it: it is for a moment at which
-        their caller has time, and they are still in the processor's caches."""
-        if lines := list(_drain(self._lanes)):
-            self._encoded.append(self._encoder.encode_lines(lines))
+            self._closed.append(line)
 
     def metric(self, name: str, value: float) -> None:
         """One point of a time series (loss, samples_per_s, resident_bytes...), stamped with the current step."""
@@ -176,11 +168,9 @@ class Recorder:
             while spans := list(itertools.islice(_drain(self._closed), _LINES_A_WRITE)):
                 if self.device:
                     for span in spans:
-                        self._take_device_time(span)
+                        if isinstance(span, dict):
+                            self._take_device_time(span)
                 self._file.write(self._encoder.encode_lines(spans))
-            self.encode_lanes()
-            if encoded := b"".join(_drain(self._encoded)):
-                self._file.write(encoded)
 
     def _write_metrics(self) -> None:
         with self._lock:

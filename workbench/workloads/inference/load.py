@@ -52,10 +52,6 @@ class EarlierStarts:
         self._recorder.add_line(line)
         self._requests.append(line)
 
-    def encode_lanes(self) -> None:
-        """As `Recorder.encode_lanes`."""
-        self._recorder.encode_lanes()
-
     def metric(self, name: str, value: float) -> None:
         """As `Recorder.metric`."""
         self._latencies.append((self.step, value))
