@@ -54,8 +54,10 @@ def cpu_ns_of_spans(folder):
 
 
 def test_cpu_time_is_that_of_the_span_it_was_spent_in(tmp_path):
-    """What the event loop did just before it handed work to a thread is not the work's, even where they overlap. Whoever
-    takes the processor away in the middle of a stretch spoils an attempt: CPU time is spread evenly over it."""
+    """What the event loop did just before it handed work to a thread is not the work's, even where they overlap.
+
+    CPU time is spread evenly over a stretch: whoever takes the processor away in the middle of one spoils an attempt.
+    """
     attempts = []
     for number in range(3):
         (folder := tmp_path / str(number)).mkdir()
