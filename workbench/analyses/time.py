@@ -130,7 +130,8 @@ def _notes(lines: list[Timeline]) -> list[str]:
         where = ", ".join(sorted({line.critical_lane for line in host})[:4])
         notes.append(
             "no device worked, so the host is the device: a step's time is split on its critical thread "
-            f"({where}); time in a step, or a server's request, without an operator is host, between them idle"
+            f"({where}), that of a server's requests on all of theirs; time in one without an operator is host, "
+            "between them idle"
         )
     if any(line.from_spans for line in lines):
         notes.append("no profiler window: the times are those of the recorder's spans")

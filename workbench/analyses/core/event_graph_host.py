@@ -88,7 +88,7 @@ def _wait_around(lanes: Lanes, waits: np.ndarray, lane: np.ndarray, moment_ns: n
     """When that began [n] of the `waits` (mask of rows) on each lane [n] which lasts at each moment [n]; _NEVER where
     none does."""
     began_ns = np.full(len(lane), _NEVER)
-    for waiting in np.unique(lane[lane >= 0]):
+    for waiting in np.intersect1d(lane[lane >= 0], lanes.lane[waits]):
         rows = lanes.of(waiting)
         rows = rows[waits[rows]]
         intervals = merge(lanes.start_ns[rows], lanes.end_ns[rows])
