@@ -33,9 +33,10 @@ _OFF = Recorder(None)
 
 
 class _SpanIds:
-    """A process's spans are counted (`_next_number`), from a zero that no other process has."""
+    """A process's spans are counted, from a zero that no other process has."""
 
     def __init__(self) -> None:
+        self.numbers = itertools.count(1)
         self.draw()
 
     def draw(self) -> None:
@@ -48,7 +49,6 @@ class _SpanIds:
 
 
 _span_ids = _SpanIds()
-_next_number, _now_ns = itertools.count(1).__next__, time.monotonic_ns
 # Servers are forked from one process: each must have ids of its own.
 os.register_at_fork(after_in_child=_span_ids.draw)
 
@@ -65,7 +65,7 @@ class TraceContext(NamedTuple):
     @classmethod
     def new(cls, step: int = -1, sampled: bool = True) -> "TraceContext":
         """The root of a new trace. One that is not sampled has no span, but its calls must name one."""
-        parent = "" if sampled else _span_ids.of(_next_number())
+        parent = "" if sampled else _span_ids.of(next(_span_ids.numbers))
         return cls(os.urandom(16).hex(), parent, step, sampled)
 
     @classmethod
@@ -118,9 +118,8 @@ class Lane:
     It is the context manager of all its spans. They are recorded when `run` ends.
     """
 
-    # Amid numpy and torch nearly all that Python touches has left the caches when its turn comes, and a span takes ten
-    # times as long as in a loop of its own. So it touches little: no keyword's default, no attribute of a module; an
-    # open span is no more than its line, and all that can be worked out later is.
+    # Amid numpy and torch all that Python does has left the caches when its turn comes, and takes four times as long as
+    # in a loop of its own. So an open span is no more than its line, and all that can be worked out later is.
     __slots__ = ("_closed", "_open", "_recorded", "_stretches", "name", "received", "recorder")
 
     def __init__(self, recorder: Recorder, name: str, context: TraceContext, around: LaneSpan = _OUTSIDE) -> None:
@@ -143,11 +142,12 @@ class Lane:
         self,
         name: str,
         kind: str = "span",
+        *,
+        start_ns: int = 0,
         phase: str = "",
         message_bytes: int | None = None,
         source: str = "measured",
         tags: str = "",
-        start_ns: int = 0,
     ) -> AbstractContextManager[None]:
         """Open a span around a part of the work, `with` whose end it closes; its CPU time is counted while the lane
         runs.
@@ -160,8 +160,8 @@ class Lane:
         around = self._open[-1]
         self._open.append(
             LaneSpan(
-                name, kind, phase or around.phase, source, tags, message_bytes, _next_number(), around.number,
-                start_ns or _now_ns(), 0,
+                name, kind, phase or around.phase, source, tags, message_bytes, next(_span_ids.numbers), around.number,
+                start_ns or time.monotonic_ns(), 0,
             )
         )  # fmt: skip
         return self
@@ -169,9 +169,9 @@ class Lane:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, error_type: type | None, error: object, traceback: object) -> None:
+    def __exit__(self, error_type: type | None, *_) -> None:
         span = self._open.pop()
-        span.end_ns = _now_ns()
+        span.end_ns = time.monotonic_ns()
         if error_type is not None:
             span.tags = f"{span.tags} error".strip()
         self._closed.append(span)
